@@ -1,0 +1,187 @@
+"""JSON Lines: one JSON object a line, UTF-8, optionally gzipped, ``-`` for standard input."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn, TypeVar, cast
+
+from xqg_qdrant.corpus.checks import check_passage, check_query, check_question
+from xqg_qdrant.errors import InputError
+from xqg_qdrant.records import GeneratedQuery, Passage, Qrel, Question
+
+STDIN = "-"
+MAX_LINE_BYTES = 16 * 2**20
+
+Record = TypeVar("Record")
+
+
+def read_passages(source: str | Path) -> Iterator[tuple[str, Passage]]:
+    """Stream passages: ``{"id", "text", "title"?, "lang"?, "metadata"?}`` a line.
+
+    Yields:
+        Where each stands (``"passages.jsonl, line 3"``) and the checked passage.
+
+    Raises:
+        InputError: the file cannot be read, or a line is not a passage; it names file and line.
+    """
+
+    def build(row: dict[str, Any]) -> Passage:
+        _check_fields(row, required=("id", "text"), optional=("title", "lang", "metadata"))
+        return check_passage(
+            Passage(
+                id=row["id"],
+                text=row["text"],
+                title=row.get("title") or "",
+                lang=row.get("lang"),
+                metadata={} if row.get("metadata") is None else row["metadata"],
+            )
+        )
+
+    return _read(source, build)
+
+
+def read_queries(source: str | Path) -> Iterator[tuple[str, GeneratedQuery]]:
+    """Stream generated queries: ``{"passage_id", "lang", "text", "score"?}`` a line.
+
+    Yields:
+        Where each stands and the checked query.
+
+    Raises:
+        InputError: the file cannot be read, or a line is not a query; it names file and line.
+    """
+
+    def build(row: dict[str, Any]) -> GeneratedQuery:
+        _check_fields(row, required=("passage_id", "lang", "text"), optional=("score",))
+        return check_query(
+            GeneratedQuery(row["passage_id"], row["lang"], row["text"], row.get("score"))
+        )
+
+    return _read(source, build)
+
+
+def read_questions(source: str | Path) -> Iterator[tuple[str, tuple[Question, Qrel]]]:
+    """Stream test questions: ``{"id", "passage_id", "lang", "text"}`` a line.
+
+    Yields:
+        Where each stands, the question, and the judgement that its passage answers it.
+
+    Raises:
+        InputError: the file cannot be read, or a line is not a question; it names file and line.
+    """
+
+    def build(row: dict[str, Any]) -> tuple[Question, Qrel]:
+        _check_fields(row, required=("id", "passage_id", "lang", "text"))
+        question = check_question(Question(row["id"], row["lang"], row["text"]))
+        return question, Qrel(question.id, row["passage_id"])
+
+    return _read(source, build)
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Read a whole file that holds one JSON object.
+
+    Raises:
+        InputError: the file cannot be read or holds something else.
+    """
+    with open_binary(path) as stream:
+        data = stream.read()
+    value = _parse(data, str(path))
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: expected a JSON object, found {type(value).__name__}")
+    return value
+
+
+@contextmanager
+def open_binary(source: str | Path) -> Iterator[BinaryIO]:
+    """Open a file, a gzipped file (by its ``.gz`` ending) or standard input (``-``) for reading.
+
+    Raises:
+        InputError: the file is missing, a folder, not permitted, or cut off (gzip).
+    """
+    if str(source) == STDIN:
+        yield sys.stdin.buffer
+        return
+    path = Path(source)
+    try:
+        if path.suffix == ".gz":
+            with gzip.open(path, "rb") as stream:
+                yield cast("BinaryIO", stream)
+        else:
+            with path.open("rb") as stream:
+                yield stream
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder: give a file") from None
+    except PermissionError:
+        raise InputError(f"{path}: no permission to read it") from None
+    except (OSError, EOFError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+
+
+def name_of(source: str | Path) -> str:
+    """What errors call a source of lines."""
+    return "standard input" if str(source) == STDIN else str(source)
+
+
+def _read(
+    source: str | Path, build: Callable[[dict[str, Any]], Record]
+) -> Iterator[tuple[str, Record]]:
+    name = name_of(source)
+    with open_binary(source) as stream:
+        number = 0
+        while line := stream.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            where = f"{name}, line {number}"
+            if len(line) > MAX_LINE_BYTES:
+                raise InputError(f"{where}: longer than {MAX_LINE_BYTES // 2**20} MiB")
+            if number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")
+            if not line.strip():
+                continue
+            row = _parse(line, where)
+            if not isinstance(row, dict):
+                raise InputError(f"{where}: expected a JSON object, found {type(row).__name__}")
+            try:
+                record = build(row)
+            except InputError as error:
+                raise InputError(f"{where}: {error}") from None
+            yield where, record
+
+
+def _parse(data: bytes, where: str) -> Any:
+    try:
+        return json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{where}: not UTF-8 (byte {error.start + 1}): convert the file to UTF-8"
+        ) from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{where}: not valid JSON: {error.msg} (column {error.colno})") from None
+    except RecursionError:
+        raise InputError(f"{where}: nested too deep to be read: flatten it") from None
+    except ValueError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number: leave the field out")
+
+
+def _check_fields(
+    row: Mapping[str, Any], *, required: tuple[str, ...], optional: tuple[str, ...] = ()
+) -> None:
+    missing = [field for field in required if row.get(field) is None]
+    if missing:
+        raise InputError(f"no field {missing[0]!r}: every line needs {', '.join(required)}")
+    unknown = [field for field in row if field not in required and field not in optional]
+    if unknown:
+        fix = "put it under 'metadata'" if "metadata" in optional else "remove it"
+        raise InputError(
+            f"unknown field {unknown[0]!r}: the fields are {', '.join((*required, *optional))}; {fix}"
+        )

@@ -1,0 +1,99 @@
+"""The records that flow through the house, all frozen.
+
+Data flows one way: passages, queries, vectors, collection, hits, metrics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A text to be found.
+
+    Attributes:
+        id: the user's own identifier, unique in a collection.
+        text: the passage itself.
+        title: title of the document it comes from; encoded in front of the text.
+        lang: ISO 639 code of the passage's language, if known.
+        metadata: the user's own JSON fields; stored under ``metadata`` in the payload.
+    """
+
+    id: str
+    text: str
+    title: str = ""
+    lang: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedQuery:
+    """A query written for a passage at indexing time, in a user's language.
+
+    Attributes:
+        passage_id: the passage that it is about.
+        lang: ISO 639 code of its language.
+        text: the query.
+        score: the generator's or the filter's score, if there is one.
+    """
+
+    passage_id: str
+    lang: str
+    text: str
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question that an evaluation asks.
+
+    Attributes:
+        id: unique among the questions of one evaluation.
+        lang: ISO 639 code of its language.
+        text: the question.
+    """
+
+    id: str
+    lang: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Qrel:
+    """A relevance judgement: this passage answers that question.
+
+    Attributes:
+        question_id: the question judged.
+        passage_id: the passage judged.
+        relevance: 0 is not relevant, 1 and more are degrees of relevance.
+    """
+
+    question_id: str
+    passage_id: str
+    relevance: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A passage found, best first in every list of hits.
+
+    Attributes:
+        id: the passage's own identifier.
+        score: the dot product of the question's vector and the passage's; higher is better.
+        title: the passage's title, "" if it has none.
+        text: the passage.
+        lang: its language, if known.
+        metadata: the user's own fields.
+        queries: the generated queries stored with the passage.
+    """
+
+    id: str
+    score: float
+    title: str
+    text: str
+    lang: str | None
+    metadata: Mapping[str, Any]
+    queries: tuple[GeneratedQuery, ...]
