@@ -137,5 +137,3 @@ def tunable_query(question: npt.ArrayLike, alpha: float) -> Vector:
     alpha = check_alpha(alpha)
     vector = np.asarray(question, dtype=np.float32)
     return np.concatenate([(1.0 - alpha) * vector, alpha * vector]).astype(np.float32)
-
-

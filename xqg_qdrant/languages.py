@@ -29,13 +29,14 @@ def normalize_language(code: str) -> str:
         InputError: the code names no registered language.
     """
     import langcodes
+    from langcodes.tag_parser import LanguageTagError
 
     fix = "give an ISO 639 code such as 'en', 'sw' or 'zh'"
     try:
         if not langcodes.tag_is_valid(code):
             raise InputError(f"unknown language code {code!r}: {fix}")
         language = langcodes.Language.get(code).language
-    except langcodes.LanguageTagError as error:
+    except LanguageTagError as error:
         raise InputError(f"unknown language code {code!r}: {fix}") from error
     if language is None:
         raise InputError(f"language code {code!r} names no language: {fix}")

@@ -1,1 +1,1 @@
-"""Readers and writers of passages, queries, questions and qrels: strict, streaming, line by line."""
+"""Readers of passages, queries, questions and qrels: strict, streaming, line by line."""

@@ -77,10 +77,21 @@ def check_metadata(value: object, field: str = "metadata") -> dict[str, Any]:
     """
     if not isinstance(value, Mapping):
         raise InputError(f"{field} must be an object, not {_kind(value)}")
-    budget = [MAX_METADATA_CHARS]
+    budget = _Budget(MAX_METADATA_DEPTH, MAX_METADATA_CHARS)
     checked = _check_json(value, field, 1, budget)
     assert isinstance(checked, dict)
     return checked
+
+
+def check_payload(payload: Mapping[str, Any]) -> None:
+    """Check that a whole payload, texts and metadata, is JSON that every engine stores.
+
+    Raises:
+        InputError: another type, a non-string key, NaN or infinity, a NUL or a lone surrogate,
+            or nested too deep.
+    """
+    # Metadata stands one level deeper here; the lengths of texts were checked one by one.
+    _check_json(payload, "payload", 0, _Budget(MAX_METADATA_DEPTH, None))
 
 
 def check_passage(passage: Passage) -> Passage:
@@ -159,18 +170,31 @@ def _check_string(value: object, field: str) -> str:
     return value
 
 
-def _check_json(value: object, field: str, depth: int, budget: list[int]) -> Any:
-    if depth > MAX_METADATA_DEPTH:
+class _Budget:
+    """What may still be spent while one value is walked: depth, and characters if they count."""
+
+    def __init__(self, depth: int, chars: int | None) -> None:
+        self.depth = depth
+        self.chars = chars
+
+    def spend(self, chars: int) -> None:
+        if self.chars is None:
+            return
+        self.chars -= chars
+        if self.chars < 0:
+            raise InputError(f"metadata has over {MAX_METADATA_CHARS:,} characters: shorten it")
+
+
+def _check_json(value: object, field: str, depth: int, budget: _Budget) -> Any:
+    if depth > budget.depth:
         raise InputError(
-            f"metadata is nested more than {MAX_METADATA_DEPTH} deep: flatten it "
+            f"metadata is nested more than {budget.depth} deep: flatten it "
             "(engines fail on deeply nested payloads)"
         )
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        budget[0] -= len(value)
-        if budget[0] < 0:
-            raise InputError(f"metadata has more than {MAX_METADATA_CHARS:,} characters: shorten it")
+        budget.spend(len(value))
         return _check_string(value, field)
     if isinstance(value, int):
         if not -_INT64 <= value < _INT64:

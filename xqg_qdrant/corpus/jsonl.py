@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, TypeVar, cast
 
-from xqg_qdrant.corpus.checks import check_passage, check_query, check_question
+from xqg_qdrant.corpus.checks import check_id, check_passage, check_query, check_question
 from xqg_qdrant.errors import InputError
 from xqg_qdrant.records import GeneratedQuery, Passage, Qrel, Question
 
@@ -77,7 +77,7 @@ def read_questions(source: str | Path) -> Iterator[tuple[str, tuple[Question, Qr
     def build(row: dict[str, Any]) -> tuple[Question, Qrel]:
         _check_fields(row, required=("id", "passage_id", "lang", "text"))
         question = check_question(Question(row["id"], row["lang"], row["text"]))
-        return question, Qrel(question.id, row["passage_id"])
+        return question, Qrel(question.id, check_id(row["passage_id"], "passage_id"))
 
     return _read(source, build)
 
@@ -182,6 +182,5 @@ def _check_fields(
     unknown = [field for field in row if field not in required and field not in optional]
     if unknown:
         fix = "put it under 'metadata'" if "metadata" in optional else "remove it"
-        raise InputError(
-            f"unknown field {unknown[0]!r}: the fields are {', '.join((*required, *optional))}; {fix}"
-        )
+        fields = ", ".join((*required, *optional))
+        raise InputError(f"unknown field {unknown[0]!r}: the fields are {fields}; {fix}")

@@ -1,0 +1,405 @@
+"""The client: ingest into collections and search them across languages."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from xqg_qdrant.collection import CollectionManifest, hit_from_payload
+from xqg_qdrant.corpus.checks import MAX_QUERY_CHARS, check_passage, check_query, check_text
+from xqg_qdrant.corpus.jsonl import read_passages, read_queries
+from xqg_qdrant.engine import open_engine
+from xqg_qdrant.engine.base import Engine
+from xqg_qdrant.engine.filters import parse_filters
+from xqg_qdrant.errors import CollectionMismatch, InputError, ModelError
+from xqg_qdrant.fusion import query_share
+from xqg_qdrant.languages import LanguageDetector, normalize_language
+from xqg_qdrant.layouts import DEFAULT_LAYOUT
+from xqg_qdrant.loader import IngestReport, Progress, ingest
+from xqg_qdrant.loader.ingest import BATCH_SIZE, read_journal, read_manifest, read_statistics
+from xqg_qdrant.models.manifest import DEFAULT_ENCODER
+from xqg_qdrant.records import GeneratedQuery, Hit, Passage
+
+if TYPE_CHECKING:
+    from xqg_qdrant.models.encoder import Encoder
+
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionReport:
+    """What is known of a collection.
+
+    Attributes:
+        name: of the collection.
+        location: of the collection.
+        points: how many there are; one a passage.
+        indexed: vectors in an HNSW graph; the others are compared one by one.
+        complete: the last ingest ended well.
+        loaded: passages of the last ingest that are in.
+        total: passages of the last ingest.
+        queries: generated queries by language, as of the last complete ingest.
+        query_share: the queries' mean share of a fused vector's mass, from 0 to 1.
+        manifest: the settings it was built with.
+    """
+
+    name: str
+    location: str
+    points: int
+    indexed: int
+    complete: bool
+    loaded: int
+    total: int
+    queries: Mapping[str, int]
+    query_share: float
+    manifest: CollectionManifest
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return {**asdict(self), "manifest": self.manifest.to_json()}
+
+
+class Client:
+    """Search across languages in collections at one location.
+
+    Safe to share between threads; the embedded engine takes one call at a time. Close it, or use
+    it in a ``with`` block: an embedded collection is open to one process at a time.
+
+    Args:
+        location: a folder for the embedded engine (``xqg-data`` when None), ``":memory:"``, the
+            URL of a Qdrant server, or an engine that is open already.
+        api_key: for a server.
+        encoder: name, model folder or encoder, for ingesting and searching. When None, ingesting
+            takes the default encoder and searching the one that the collection was built with.
+        threads: threads that the encoder runs on; all cores when None.
+
+    Raises:
+        InputError: the location is none.
+        EngineUnavailable: the server cannot be reached.
+    """
+
+    def __init__(
+        self,
+        location: str | os.PathLike[str] | Engine | None = None,
+        *,
+        api_key: str | None = None,
+        encoder: str | os.PathLike[str] | Encoder | None = None,
+        threads: int | None = None,
+    ) -> None:
+        if isinstance(location, Engine):
+            self._engine = location
+        else:
+            where = None if location is None else os.fspath(location)
+            self._engine = open_engine(where, api_key=api_key)
+        self._chosen = encoder
+        self._threads = threads
+        self._encoders: dict[str, Encoder] = {}
+        self._detectors: dict[tuple[str, ...], LanguageDetector] = {}
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Client({self._engine.location!r})"
+
+    @property
+    def location(self) -> str:
+        """Where the collections are."""
+        return self._engine.location
+
+    def close(self) -> None:
+        """Let go of the engine."""
+        self._engine.close()
+
+    def ingest(
+        self,
+        collection: str,
+        passages: str | os.PathLike[str] | Iterable[Passage | Mapping[str, Any]],
+        queries: str | os.PathLike[str] | Iterable[GeneratedQuery | Mapping[str, Any]] = (),
+        *,
+        layout: str = DEFAULT_LAYOUT,
+        alpha: float | None = None,
+        languages: Iterable[str] = (),
+        generator: str | None = None,
+        batch_size: int = BATCH_SIZE,
+        restart: bool = False,
+        dry_run: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> IngestReport:
+        """Load passages, augmented with generated queries, into a collection.
+
+        Args:
+            collection: its name; it is made if there is none.
+            passages: a JSONL file, ``"-"``, or passages (or mappings with their fields).
+            queries: a JSONL file, or generated queries (or mappings with their fields).
+            layout: ``per-language`` or ``fused``.
+            alpha: the paper's, from 0 to 1; the layout's default when None.
+            languages: that later ingests will bring queries in.
+            generator: what wrote the queries, in your words.
+            batch_size: passages encoded and written at a time.
+            restart: begin an unfinished ingest again from its first passage.
+            dry_run: check everything, write nothing.
+            progress: called after every batch.
+
+        Raises:
+            InputError: the input or a setting is wrong; nothing was written.
+            CollectionMismatch: the collection was built with other settings.
+            UnfinishedIngest: another ingest was cut off here.
+            PartialIngest: the engine failed on the way; what is in stays in.
+            ModelError: the encoder cannot be loaded.
+        """
+        return ingest(
+            self._engine,
+            collection,
+            read_passages(passages)
+            if isinstance(passages, str | os.PathLike)
+            else _checked(passages, Passage, check_passage, "passage"),
+            read_queries(queries)
+            if isinstance(queries, str | os.PathLike)
+            else _checked(queries, GeneratedQuery, check_query, "query"),
+            encoder=self._ingest_encoder(),
+            layout=layout,
+            alpha=alpha,
+            languages=languages,
+            generator=generator,
+            batch_size=batch_size,
+            restart=restart,
+            dry_run=dry_run,
+            progress=progress,
+        )
+
+    def search(
+        self,
+        collection: str,
+        question: str,
+        *,
+        lang: str | None = None,
+        limit: int = 10,
+        filters: Mapping[str, Any] | None = None,
+        passage_lang: str | Sequence[str] | None = None,
+        augmented: bool = True,
+        exact: bool = False,
+    ) -> list[Hit]:
+        """Find the passages that answer a question.
+
+        Args:
+            collection: to search in.
+            question: in any language that the encoder knows.
+            lang: ISO 639 code of its language; detected among the collection's when None.
+            limit: most hits.
+            filters: on the user's metadata: ``{"topic": "geology"}``, ``{"tags": ["a", "b"]}``
+                (one of), ``{"author.born": {"gte": 1900}}`` (bounds, nested field).
+            passage_lang: code or codes that the passage's language must be among.
+            augmented: use the generated queries; False scores by the passage alone.
+            exact: compare with every passage, never by HNSW.
+
+        Returns:
+            At most ``limit`` hits, best first.
+
+        Raises:
+            InputError: an argument is wrong.
+            CollectionNotFound: there is no such collection.
+            CollectionMismatch: it was built with another encoder than this client's.
+        """
+        return self.search_batch(
+            collection,
+            [question],
+            lang=lang,
+            limit=limit,
+            filters=filters,
+            passage_lang=passage_lang,
+            augmented=augmented,
+            exact=exact,
+        )[0]
+
+    def search_batch(
+        self,
+        collection: str,
+        questions: Sequence[str],
+        *,
+        lang: str | Sequence[str | None] | None = None,
+        limit: int = 10,
+        filters: Mapping[str, Any] | None = None,
+        passage_lang: str | Sequence[str] | None = None,
+        augmented: bool = True,
+        exact: bool = False,
+    ) -> list[list[Hit]]:
+        """Find the passages that answer each of many questions; faster than one by one.
+
+        Args:
+            collection: to search in.
+            questions: in any languages.
+            lang: one code for all questions, one (or None) for each, or None to detect all.
+            limit: most hits for each question.
+            filters: as in :meth:`search`.
+            passage_lang: as in :meth:`search`.
+            augmented: as in :meth:`search`.
+            exact: as in :meth:`search`.
+
+        Returns:
+            For each question its hits, best first.
+
+        Raises:
+            InputError, CollectionNotFound, CollectionMismatch: as :meth:`search`.
+        """
+        if isinstance(questions, str):
+            raise InputError("questions is one string: give a list, or use search")
+        texts = [
+            check_text(text, f"question {number}", limit=MAX_QUERY_CHARS)
+            for number, text in enumerate(questions)
+        ]
+        languages = _languages_of(texts, lang)
+        where = parse_filters(filters, passage_lang)
+        self._engine.require(collection)
+        manifest = read_manifest(self._engine, collection)
+        encoder = self._search_encoder(manifest, collection)
+        using = self._vectors_for(manifest, texts, languages, augmented=augmented)
+        vectors = encoder.encode_queries(texts)
+        found = self._engine.search(
+            collection, list(vectors), using=using, limit=limit, where=where, exact=exact
+        )
+        return [[hit_from_payload(point.payload, point.score) for point in each] for each in found]
+
+    def collections(self) -> list[str]:
+        """The names of the collections at this location, sorted."""
+        return self._engine.collections()
+
+    def info(self, collection: str) -> CollectionReport:
+        """What is known of a collection.
+
+        Raises:
+            CollectionNotFound: there is none of that name.
+            CollectionMismatch: xqg-qdrant did not make it.
+        """
+        self._engine.require(collection)
+        manifest = read_manifest(self._engine, collection)
+        journal = read_journal(self._engine, collection)
+        queries: Mapping[str, int] = read_statistics(self._engine, collection).get("queries", {})
+        info = self._engine.info(collection)
+        fused = 1 if manifest.layout_object.plain_vector() is None else len(manifest.languages)
+        mean = sum(queries.values()) / (info.points * fused) if info.points and fused else 0.0
+        return CollectionReport(
+            name=collection,
+            location=self.location,
+            points=info.points,
+            indexed=info.indexed,
+            complete=journal is None or journal.complete,
+            loaded=info.points if journal is None else journal.done,
+            total=info.points if journal is None else journal.total,
+            queries=queries,
+            query_share=query_share(manifest.alpha, mean),
+            manifest=manifest,
+        )
+
+    def delete(self, collection: str) -> None:
+        """Destroy a collection and all that is in it.
+
+        Raises:
+            CollectionNotFound: there is none of that name.
+        """
+        self._engine.delete(collection)
+
+    def _ingest_encoder(self) -> Encoder:
+        return self._encoder(DEFAULT_ENCODER if self._chosen is None else self._chosen)
+
+    def _search_encoder(self, manifest: CollectionManifest, collection: str) -> Encoder:
+        built_with = f"collection {collection!r} was built with encoder {manifest.encoder!r}"
+        try:
+            encoder = self._encoder(manifest.encoder if self._chosen is None else self._chosen)
+        except ModelError as error:
+            if self._chosen is not None:
+                raise
+            raise ModelError(
+                f"{built_with}, which is not at hand: give its folder as encoder ({error})"
+            ) from None
+        if encoder.fingerprint != manifest.encoder_fingerprint:
+            raise CollectionMismatch(
+                f"{built_with} ({manifest.encoder_fingerprint[:12]}…), this is {encoder.name!r} "
+                f"({encoder.fingerprint[:12]}…): their vectors cannot be compared. Search with the "
+                "encoder that it was built with, or ingest into a new collection"
+            )
+        return encoder
+
+    def _encoder(self, chosen: str | os.PathLike[str] | Encoder) -> Encoder:
+        from xqg_qdrant.models.encoder import Encoder
+
+        if isinstance(chosen, Encoder):
+            return chosen
+        key = os.fspath(chosen)
+        with self._lock:
+            if key not in self._encoders:
+                folder = key if isinstance(chosen, str) else Path(chosen)
+                self._encoders[key] = Encoder.load(folder, threads=self._threads)
+            return self._encoders[key]
+
+    def _vectors_for(
+        self,
+        manifest: CollectionManifest,
+        texts: Sequence[str],
+        languages: Sequence[str | None],
+        *,
+        augmented: bool,
+    ) -> list[str]:
+        layout = manifest.layout_object
+        if not augmented:
+            plain = layout.plain_vector()
+            if plain is None:
+                raise InputError(
+                    f"layout {layout.name!r} keeps no vector of the passage alone: search it with "
+                    "the generated queries, or build the collection with layout 'per-language'"
+                )
+            return [plain] * len(texts)
+        if len(manifest.vector_names) > 1 and None in languages:
+            detector = self._detector(manifest.languages)
+            languages = [
+                detector.detect(text) if language is None else language
+                for text, language in zip(texts, languages, strict=True)
+            ]
+        return [layout.search_vector(language, manifest.languages) for language in languages]
+
+    def _detector(self, languages: tuple[str, ...]) -> LanguageDetector:
+        with self._lock:
+            if languages not in self._detectors:
+                # English is always among them: passages are, and questions may be.
+                self._detectors[languages] = LanguageDetector({*languages, "en"})
+            return self._detectors[languages]
+
+
+def _languages_of(
+    texts: Sequence[str], lang: str | Sequence[str | None] | None
+) -> list[str | None]:
+    if lang is None or isinstance(lang, str):
+        return [None if lang is None else normalize_language(lang)] * len(texts)
+    if len(lang) != len(texts):
+        raise InputError(f"{len(texts)} questions but {len(lang)} languages: give one each")
+    return [None if code is None else normalize_language(code) for code in lang]
+
+
+def _checked(
+    rows: Iterable[Record | Mapping[str, Any]],
+    kind: type[Record],
+    check: Callable[[Record], Record],
+    name: str,
+) -> Iterator[tuple[str, Record]]:
+    """Records of the user's, checked, each with where it stands."""
+    for number, row in enumerate(rows, start=1):
+        where = f"{name} {number}"
+        try:
+            record = kind(**row) if isinstance(row, Mapping) else row
+            yield where, check(record)
+        except (InputError, TypeError) as error:
+            raise InputError(f"{where}: {error}") from None

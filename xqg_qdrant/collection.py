@@ -1,0 +1,149 @@
+"""What a collection is: its point ids, its payload, and the manifest that it was built with."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from xqg_qdrant.errors import CollectionMismatch
+from xqg_qdrant.layouts import Layout, layout_named
+from xqg_qdrant.records import GeneratedQuery, Hit, Passage
+
+SCHEMA_VERSION = 1
+
+NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "xqg-qdrant")
+"""Namespace of point ids. Never to change: the ids of all collections hang on it."""
+
+KEYWORD_INDEXES = ("passage_id", "lang", "queries[].lang")
+"""Payload fields indexed in every collection, since the client filters by them."""
+
+
+def point_id(passage_id: str) -> str:
+    """The UUIDv5 (RFC 9562) of a passage id: the same passage is always the same point."""
+    return str(uuid.uuid5(NAMESPACE, passage_id))
+
+
+def build_payload(passage: Passage, queries: Sequence[GeneratedQuery]) -> dict[str, Any]:
+    """The payload of a point: our fields, and the user's own under ``metadata``."""
+    return {
+        "passage_id": passage.id,
+        "title": passage.title,
+        "text": passage.text,
+        "lang": passage.lang,
+        "queries": [
+            {"lang": query.lang, "text": query.text, "score": query.score} for query in queries
+        ],
+        "metadata": dict(passage.metadata),
+    }
+
+
+def hit_from_payload(payload: Mapping[str, Any], score: float) -> Hit:
+    """A hit from a point's payload, see :func:`build_payload`."""
+    passage_id = payload["passage_id"]
+    return Hit(
+        id=passage_id,
+        score=score,
+        title=payload.get("title") or "",
+        text=payload["text"],
+        lang=payload.get("lang"),
+        metadata=payload.get("metadata") or {},
+        queries=tuple(
+            GeneratedQuery(passage_id, row["lang"], row["text"], row.get("score"))
+            for row in payload.get("queries") or ()
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionManifest:
+    """The settings that a collection was built with; stored with it, checked before any use.
+
+    Attributes:
+        encoder: the encoder's name.
+        encoder_fingerprint: changes with anything that changes its vectors.
+        dimension: of its vectors.
+        similarity: ``cosine`` (normalised vectors) or ``dot``; points are scored by the dot
+            product either way.
+        layout: the layout's name.
+        alpha: the paper's.
+        languages: of the generated queries, sorted.
+        generator: what wrote the queries, in the user's words, if said.
+        schema_version: of this record and of the payload.
+    """
+
+    encoder: str
+    encoder_fingerprint: str
+    dimension: int
+    similarity: str
+    layout: str
+    alpha: float
+    languages: tuple[str, ...]
+    generator: str | None = None
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return {**asdict(self), "languages": list(self.languages)}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any], collection: str) -> CollectionManifest:
+        """From a JSON object.
+
+        Raises:
+            CollectionMismatch: it is not a manifest that this release reads.
+        """
+        version = row.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise CollectionMismatch(
+                f"collection {collection!r} has schema version {version!r}, this release reads "
+                f"{SCHEMA_VERSION}: build it again, or use the release that built it"
+            )
+        try:
+            manifest = cls(**{**row, "languages": tuple(row["languages"])})
+            layout_named(manifest.layout)
+        except (TypeError, KeyError) as error:
+            raise CollectionMismatch(
+                f"the manifest of collection {collection!r} is damaged: {error}"
+            ) from None
+        return replace(manifest, alpha=float(manifest.alpha), dimension=int(manifest.dimension))
+
+    @property
+    def layout_object(self) -> Layout:
+        """The layout itself."""
+        return layout_named(self.layout)
+
+    @property
+    def vector_names(self) -> list[str]:
+        """The named vectors of every point."""
+        return self.layout_object.vector_names(self.languages)
+
+    def with_languages(self, languages: Sequence[str]) -> CollectionManifest:
+        """The same manifest, with these languages among its own."""
+        return replace(self, languages=tuple(sorted({*self.languages, *languages})))
+
+    def require_same(self, other: CollectionManifest, collection: str) -> None:
+        """Check that points made with ``other`` may join this collection.
+
+        Raises:
+            CollectionMismatch: they may not; it names the fields, with both values.
+        """
+        mine, theirs = self.to_json(), other.to_json()
+        # Fewer languages are welcome, and more where they need no vector of their own.
+        merged = self.with_languages(other.languages)
+        theirs["languages"] = list(merged.languages)
+        if merged.vector_names == self.vector_names:
+            theirs["languages"] = mine["languages"]
+        # Who wrote the queries is told, not compared: it does not change what vectors mean.
+        theirs["generator"] = mine["generator"]
+        differing = [
+            f"{field} ({mine[field]!r}, now {theirs[field]!r})"
+            for field in mine
+            if mine[field] != theirs[field]
+        ]
+        if differing:
+            raise CollectionMismatch(
+                f"collection {collection!r} was built with another {', '.join(differing)}: "
+                "use the settings that it was built with, or another collection name"
+            )

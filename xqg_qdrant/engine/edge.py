@@ -1,0 +1,421 @@
+"""The embedded engine: Qdrant Edge, the Rust engine in this very process, one folder a collection.
+
+::
+
+    ROOT/NAME/collection.json     dimensions of the named vectors
+    ROOT/NAME/documents/KEY.json  the manifest and the journal, each with its checksum
+    ROOT/NAME/shard/              what Qdrant Edge writes
+
+A collection is made under a hidden name and renamed, and renamed before it is removed, so that
+one that can be seen is whole. The write-ahead log is on: what was acknowledged survives the end
+of the process. See https://qdrant.tech/documentation/edge/.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import qdrant_edge as edge
+
+from xqg_qdrant.corpus.jsonl import read_json_object
+from xqg_qdrant.engine.base import CollectionInfo, Engine, Point, ScoredPoint
+from xqg_qdrant.engine.filters import Condition, Scalar
+from xqg_qdrant.errors import (
+    CollectionExists,
+    CollectionLocked,
+    EngineError,
+    InputError,
+    StorageError,
+    XqgError,
+)
+from xqg_qdrant.fusion import Vector
+
+MIN_FREE_BYTES = 128 * 2**20
+"""Room that is always left. A full disk does not raise in Edge: SIGBUS ends the process."""
+
+_WRITE_FACTOR = 4
+"""Bytes on disk per byte of points, at most: log, segment, and a copy while optimising."""
+
+_HNSW_EF = 128
+_SHARD = "shard"
+_DOCUMENTS = "documents"
+_DESCRIPTION = "collection.json"
+_HIDDEN = (".creating-", ".deleting-")
+_STALE_SECONDS = 3600.0
+
+
+class EdgeEngine(Engine):
+    """Collections in a folder, searched in this process.
+
+    One process at a time may have a collection open; a second one gets ``CollectionLocked``.
+    Threads may share the engine: calls are taken one after the other, and hold the GIL.
+    It must not be used after ``os.fork`` in the child.
+
+    Args:
+        root: the folder; made when the first collection is.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.location = str(root)
+        self._shards: dict[str, edge.EdgeShard] = {}
+        self._shapes: dict[str, dict[str, int]] = {}
+        self._lock = threading.RLock()
+        self._process = os.getpid()
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        if root.exists() and not root.is_dir():
+            raise InputError(f"{root} is a file: collections need a folder")
+
+    @classmethod
+    def in_memory(cls) -> Self:
+        """An engine on a temporary folder, removed when the engine is closed."""
+        folder = tempfile.TemporaryDirectory(prefix="xqg-", ignore_cleanup_errors=True)
+        engine = cls(Path(folder.name))
+        engine.location = ":memory:"
+        engine._temporary = folder
+        return engine
+
+    def collections(self) -> list[str]:
+        """The names of all collections, sorted."""
+        if not self.root.is_dir():
+            return []
+        return sorted(path.parent.name for path in self.root.glob(f"[!.]*/{_DESCRIPTION}"))
+
+    def exists(self, name: str) -> bool:
+        """Whether there is a collection of that name."""
+        return (self.root / name / _DESCRIPTION).is_file()
+
+    def info(self, name: str) -> CollectionInfo:
+        """Counts and shape of a collection."""
+        with self._shard(name) as shard:
+            info = shard.info()
+        return CollectionInfo(info.points_count, info.indexed_vectors_count, self._dimensions(name))
+
+    def read_document(self, name: str, key: str) -> dict[str, Any] | None:
+        """A JSON object kept with the collection; see :class:`Engine`.
+
+        Raises:
+            StorageError: the file was damaged.
+        """
+        self.require(name)
+        path = self._document(name, key)
+        if not path.is_file():
+            return None
+        fix = f"remove {path} only if you know what it held, or build the collection again"
+        try:
+            row = read_json_object(path)
+        except InputError as error:
+            raise StorageError(f"{error}: the file is damaged; {fix}") from None
+        value = row.get("value")
+        if not isinstance(value, dict) or row.get("sha256") != _checksum(value):
+            raise StorageError(f"{path}: its checksum does not fit, the file is damaged; {fix}")
+        return value
+
+    def write_document(self, name: str, key: str, value: Mapping[str, Any]) -> None:
+        """Keep a JSON object with the collection; see :class:`Engine`."""
+        self.require(name)
+        with _storage(f"write the {key} of {name!r} at {self.location}"):
+            _write_atomically(self._document(name, key), _sealed(value))
+
+    def count(self, name: str, where: Sequence[Condition] = ()) -> int:
+        """How many points fulfil all conditions, exactly."""
+        with self._shard(name) as shard:
+            return shard.count(edge.CountRequest(exact=True, filter=_filter(where)))
+
+    def scroll(
+        self, name: str, *, with_vectors: bool = False, batch_size: int = 256
+    ) -> Iterator[Point]:
+        """All points, in the order of their ids."""
+        offset = None
+        while True:
+            request = edge.ScrollRequest(
+                offset=offset, limit=batch_size, with_payload=True, with_vector=with_vectors
+            )
+            with self._shard(name) as shard:
+                records, offset = shard.scroll(request)
+            for record in records:
+                named = record.vector if with_vectors else None
+                vectors = named if isinstance(named, dict) else {}
+                yield Point(
+                    id=str(record.id),
+                    payload=record.payload or {},
+                    vectors={
+                        vector_name: np.asarray(vector, dtype=np.float32)
+                        for vector_name, vector in vectors.items()
+                    },
+                )
+            if offset is None:
+                return
+
+    def ensure_space(self, name: str, incoming: int) -> None:
+        """Check that there is room for points to come; see :class:`Engine`."""
+        folders = (self.root, *self.root.absolute().parents)
+        existing = next(folder for folder in folders if folder.exists())
+        with _storage(f"look at the free space of {existing}"):
+            free = shutil.disk_usage(existing).free
+        wanted = incoming * _WRITE_FACTOR + MIN_FREE_BYTES
+        if free < wanted:
+            raise StorageError(
+                f"not enough room at {self.root}: {free / 2**20:,.0f} MiB are free, collection "
+                f"{name!r} needs {wanted / 2**20:,.0f} MiB to go on safely: make room, then run "
+                "the same again"
+            )
+
+    def flush(self, name: str) -> None:
+        """Bring all that was acknowledged to the disk itself."""
+        with self._shard(name) as shard:
+            shard.flush()
+
+    def optimize(self, name: str) -> None:
+        """Merge segments and build the HNSW graphs; holds the GIL for as long as it takes."""
+        size = sum(path.stat().st_blocks for path in (self.root / name).rglob("*")) * 512
+        self.ensure_space(name, size // _WRITE_FACTOR)
+        with self._shard(name) as shard:
+            shard.optimize()
+            shard.flush()
+
+    def close(self) -> None:
+        """Close all collections; a temporary folder is removed."""
+        with self._lock:
+            names = list(self._shards)
+            errors = [error for name in names if (error := self._close_shard(name))]
+            if self._temporary is not None:
+                self._temporary.cleanup()
+        if errors:
+            raise errors[0]
+
+    def _create(
+        self,
+        name: str,
+        dimensions: dict[str, int],
+        keyword_indexes: list[str],
+        documents: dict[str, Any],
+    ) -> None:
+        self.ensure_space(name, 0)
+        hidden = self.root / f"{_HIDDEN[0]}{name}-{uuid.uuid4().hex}"
+        with self._lock, _storage(f"make a collection in {self.root}"):
+            self.root.mkdir(parents=True, exist_ok=True)
+            self._sweep()
+            try:
+                (hidden / _DOCUMENTS).mkdir(parents=True)
+                with _guarded(f"make collection {name!r}"):
+                    shard = edge.EdgeShard.create(str(hidden / _SHARD), _config(dimensions))
+                    for field in keyword_indexes:
+                        shard.update(
+                            edge.UpdateOperation.create_field_index(
+                                field, edge.PayloadSchemaType.Keyword
+                            )
+                        )
+                    shard.close()
+                for key, value in documents.items():
+                    _write_atomically(hidden / _DOCUMENTS / f"{key}.json", _sealed(value))
+                _write_atomically(hidden / _DESCRIPTION, {"dimensions": dimensions})
+                hidden.rename(self.root / name)
+            except OSError:
+                if self.exists(name):  # made by another process meanwhile
+                    raise CollectionExists(
+                        f"collection {name!r} exists already at {self.location}"
+                    ) from None
+                raise
+            finally:
+                shutil.rmtree(hidden, ignore_errors=True)
+
+    def _delete(self, name: str) -> None:
+        with self._lock, _storage(f"delete collection {name!r} at {self.location}"):
+            try:
+                with self._shard(name):
+                    pass
+            except CollectionLocked:
+                raise
+            except EngineError:
+                pass  # damaged: all the more reason to let the user be rid of it
+            self._close_shard(name)
+            hidden = self.root / f"{_HIDDEN[1]}{name}-{uuid.uuid4().hex}"
+            (self.root / name).rename(hidden)
+            self._shapes.pop(name, None)
+            shutil.rmtree(hidden)
+
+    def _dimensions(self, name: str) -> Mapping[str, int]:
+        if name not in self._shapes:
+            self.require(name)
+            try:
+                row = read_json_object(self.root / name / _DESCRIPTION)
+                self._shapes[name] = {str(k): int(v) for k, v in row["dimensions"].items()}
+            except (InputError, KeyError, AttributeError, TypeError, ValueError) as error:
+                raise StorageError(
+                    f"{self.root / name / _DESCRIPTION} is damaged ({error}): "
+                    "delete the collection by name and build it again"
+                ) from None
+        return self._shapes[name]
+
+    def _upsert(self, name: str, points: Sequence[Point]) -> None:
+        batch = [edge.Point(p.id, dict(p.vectors), dict(p.payload)) for p in points]  # type: ignore[arg-type]
+        with self._shard(name) as shard:
+            shard.update(edge.UpdateOperation.upsert_points(batch))
+
+    def _search(
+        self,
+        name: str,
+        vectors: Sequence[Vector],
+        using: Sequence[str],
+        limit: int,
+        where: Sequence[Condition],
+        exact: bool,
+    ) -> list[list[ScoredPoint]]:
+        params = edge.SearchParams(hnsw_ef=_HNSW_EF, exact=exact)
+        requests = [
+            edge.QueryRequest(
+                query=edge.Query.Nearest(vector, using=vector_name),  # type: ignore[arg-type]
+                limit=limit,
+                filter=_filter(where),
+                params=params,
+                with_payload=True,
+            )
+            for vector, vector_name in zip(vectors, using, strict=True)
+        ]
+        with self._shard(name) as shard:
+            found = shard.query_batch(edge.QueryBatchRequest(requests))
+        return [[ScoredPoint(str(p.id), p.score, p.payload or {}) for p in each] for each in found]
+
+    @contextmanager
+    def _shard(self, name: str) -> Iterator[edge.EdgeShard]:
+        """The open shard of a collection, held for one call; after a panic it is let go of."""
+        if os.getpid() != self._process:
+            raise EngineError(
+                "the embedded engine was opened before os.fork and cannot be used in the child: "
+                "open it there anew, or start processes with the 'spawn' method"
+            )
+        with self._lock:
+            if name not in self._shards:
+                self.require(name)
+                with _guarded(f"open collection {name!r} at {self.location}"):
+                    self._shards[name] = edge.EdgeShard.load(str(self.root / name / _SHARD))
+            try:
+                with _guarded(f"work on collection {name!r} at {self.location}"):
+                    yield self._shards[name]
+            except _EnginePanic:
+                self._close_shard(name)
+                raise
+
+    def _close_shard(self, name: str) -> XqgError | None:
+        shard = self._shards.pop(name, None)
+        try:
+            if shard is not None:
+                with _guarded(f"close collection {name!r} at {self.location}"):
+                    shard.flush()
+                    shard.close()
+        except XqgError as error:
+            return error
+        return None
+
+    def _document(self, name: str, key: str) -> Path:
+        return self.root / name / _DOCUMENTS / f"{key}.json"
+
+    def _sweep(self) -> None:
+        """Remove what creations and deletions that were killed long ago have left."""
+        for path in self.root.iterdir():
+            if not path.name.startswith(_HIDDEN):
+                continue
+            if time.time() - path.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+class _EnginePanic(EngineError):
+    """The engine panicked: what is in memory cannot be trusted, what is on disk is read again."""
+
+
+@contextmanager
+def _guarded(action: str) -> Iterator[None]:
+    """Turn whatever Edge raises, panics included, into errors of ours."""
+    try:
+        yield
+    except (XqgError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except Exception as error:  # Edge raises plain Exception
+        text = str(error)
+        if "WouldBlock" in text:
+            raise CollectionLocked(
+                f"cannot {action}: another process has it open. Close that one, or use a Qdrant "
+                "server (docker-compose.yml) to share collections between processes"
+            ) from error
+        if "No space left" in text or "Read-only file system" in text:
+            raise StorageError(f"cannot {action}: {text}") from error
+        raise EngineError(f"cannot {action}: {text}") from error
+    except BaseException as error:  # PanicException of the Rust engine
+        raise _EnginePanic(f"cannot {action}: the engine panicked: {error}") from error
+
+
+@contextmanager
+def _storage(action: str) -> Iterator[None]:
+    """Turn errors of the file system into ours."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"cannot {action}: {error.strerror or error}") from error
+
+
+def _config(dimensions: Mapping[str, int]) -> edge.EdgeConfig:
+    return edge.EdgeConfig(
+        vectors={
+            name: edge.EdgeVectorParams(size=size, distance=edge.Distance.Dot)
+            for name, size in dimensions.items()
+        },
+        hnsw_config=edge.HnswIndexConfig(m=16, ef_construct=100, full_scan_threshold=10_000),
+    )
+
+
+def _filter(where: Sequence[Condition]) -> edge.Filter | None:
+    if not where:
+        return None
+    must: list[Any] = []
+    for condition in where:
+        if condition.any_of:
+            must.append(edge.Filter(should=[_equal(condition.key, v) for v in condition.any_of]))
+        else:
+            bounds = edge.RangeFloat(**dict(condition.bounds))
+            must.append(edge.FieldCondition(condition.key, range=bounds))
+    return edge.Filter(must=must)
+
+
+def _equal(key: str, value: Scalar) -> edge.FieldCondition:
+    if isinstance(value, bool):
+        # A Python bool becomes the integer 1 and matches nothing; numpy's stays a bool.
+        return edge.FieldCondition(key, match=edge.MatchValue(np.bool_(value)))  # type: ignore[arg-type]
+    if isinstance(value, float):
+        return edge.FieldCondition(key, range=edge.RangeFloat(gte=value, lte=value))
+    return edge.FieldCondition(key, match=edge.MatchValue(value))
+
+
+def _checksum(value: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _sealed(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {"sha256": _checksum(value), "value": dict(value)}
+
+
+def _write_atomically(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file so that a reader finds the old one or the new one, whole."""
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w", encoding="utf-8") as stream:
+        json.dump(value, stream, ensure_ascii=False, indent=1)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,463 @@
+"""The server engine: a Qdrant server or cluster through qdrant-client, gRPC preferred.
+
+The same class runs qdrant-client's local mode (:meth:`ServerEngine.local`), for tests without a
+server. Manifest and journal live in the collection's own metadata (Qdrant 1.16 and newer).
+See https://qdrant.tech/documentation/.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import grpc
+import numpy as np
+import tenacity
+from qdrant_client import QdrantClient, models
+from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
+from qdrant_client.http.exceptions import (
+    ApiException,
+    ResponseHandlingException,
+    UnexpectedResponse,
+)
+
+from xqg_qdrant.engine.base import CollectionInfo, Engine, Point, ScoredPoint
+from xqg_qdrant.engine.filters import Condition, Scalar
+from xqg_qdrant.errors import (
+    AuthenticationError,
+    CollectionLocked,
+    CollectionNotFound,
+    EngineError,
+    EngineUnavailable,
+    InputError,
+)
+from xqg_qdrant.fusion import Vector
+
+TIMEOUT_SECONDS = 60
+CONNECT_SECONDS = 10
+ATTEMPTS = 6
+MAX_REQUEST_BYTES = 4 * 2**20
+"""Aim of one upsert; Qdrant refuses requests over 32 MiB, and advises less than 5."""
+
+MAX_POINT_BYTES = 30 * 2**20
+OLDEST_SERVER = (1, 16)
+"""Collection metadata came with 1.16."""
+
+_INDEXING_THRESHOLD_KB = 10_000
+_OPTIMIZE_SECONDS = 600.0
+_HNSW_EF = 128
+_SEARCH_BATCH = 64
+_DOCUMENT_PREFIX = "xqg_"
+_TRANSIENT_HTTP = (408, 429, 500, 502, 503, 504)
+_TRANSIENT_GRPC = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.ABORTED,
+)
+
+Result = TypeVar("Result")
+
+log = logging.getLogger(__name__)
+
+
+class ServerEngine(Engine):
+    """Collections on a Qdrant server; safe to share between threads.
+
+    Calls that may be repeated without harm are tried up to ``ATTEMPTS`` times on transient
+    failures, with exponential back-off and jitter, or after the time the server asks for.
+
+    Args:
+        client: a connected client.
+        location: what errors call it; never holds the API key.
+        local: the client is in local mode, which is not thread-safe.
+    """
+
+    def __init__(self, client: QdrantClient, location: str, *, local: bool = False) -> None:
+        self.location = location
+        self._client = client
+        self._grpc = bool(getattr(client._client, "_prefer_grpc", False))
+        self._shapes: dict[str, dict[str, int]] = {}
+        self._lock: AbstractContextManager[Any] = threading.RLock() if local else nullcontext()
+
+    @classmethod
+    def connect(
+        cls, url: str, *, api_key: str | None = None, grpc_port: int = 6334
+    ) -> ServerEngine:
+        """Connect to a server and see that it answers.
+
+        Bulk data goes over gRPC where its port answers, over REST otherwise.
+
+        Args:
+            url: ``http(s)://HOST[:PORT]``; the port is 6333 when not given.
+            api_key: sent with every request; it never appears in errors.
+            grpc_port: of the same host.
+
+        Raises:
+            InputError: the URL is malformed.
+            EngineUnavailable: nothing answers, or the server is older than 1.16.
+            AuthenticationError: the API key is wrong or missing.
+        """
+
+        def client(*, prefer_grpc: bool, timeout: int) -> QdrantClient:
+            return QdrantClient(
+                url=url,
+                api_key=api_key,
+                prefer_grpc=prefer_grpc,
+                grpc_port=grpc_port,
+                timeout=timeout,
+                check_compatibility=False,
+            )
+
+        try:
+            probe = client(prefer_grpc=False, timeout=CONNECT_SECONDS)
+        except ValueError as error:
+            raise InputError(f"{url!r} is no server URL: {error}") from None
+        try:
+            _translated(url, probe.get_collections)
+            version = _translated(url, probe.info).version
+        finally:
+            probe.close()
+        if _version(version) < OLDEST_SERVER:
+            raise EngineUnavailable(
+                f"the server at {url} is Qdrant {version}, 1.16 or newer is needed: update it"
+            )
+        trial = client(prefer_grpc=True, timeout=CONNECT_SECONDS)
+        try:
+            _translated(url, trial.get_collections)
+            prefer_grpc = True
+        except EngineUnavailable:
+            log.warning("%s: gRPC port %d does not answer, using REST", url, grpc_port)
+            prefer_grpc = False
+        finally:
+            trial.close()
+        return cls(client(prefer_grpc=prefer_grpc, timeout=TIMEOUT_SECONDS), url)
+
+    @classmethod
+    def local(cls, path: Path | None = None) -> Self:
+        """qdrant-client's local mode, in memory or in a folder: for tests, not for work.
+
+        Raises:
+            CollectionLocked: another client has the folder open.
+        """
+        try:
+            client = QdrantClient(":memory:") if path is None else QdrantClient(path=str(path))
+        except RuntimeError as error:
+            raise CollectionLocked(f"{path} is open in another client: {error}") from None
+        return cls(client, "local mode" if path is None else str(path), local=True)
+
+    def collections(self) -> list[str]:
+        """The names of all collections, sorted."""
+        response = self._call(lambda: self._client.get_collections())
+        return sorted(each.name for each in response.collections)
+
+    def exists(self, name: str) -> bool:
+        """Whether there is a collection of that name."""
+        return self._call(lambda: self._client.collection_exists(name))
+
+    def info(self, name: str) -> CollectionInfo:
+        """Counts and shape of a collection."""
+        self.require(name)
+        response = self._call(lambda: self._client.get_collection(name))
+        return CollectionInfo(
+            points=self.count(name),
+            indexed=response.indexed_vectors_count or 0,
+            dimensions=self._dimensions(name),
+        )
+
+    def read_document(self, name: str, key: str) -> dict[str, Any] | None:
+        """A JSON object kept in the collection's metadata."""
+        self.require(name)
+        metadata = self._call(lambda: self._client.get_collection(name)).config.metadata
+        value = (metadata or {}).get(_DOCUMENT_PREFIX + key)
+        return dict(value) if isinstance(value, dict) else None
+
+    def write_document(self, name: str, key: str, value: Mapping[str, Any]) -> None:
+        """Keep a JSON object in the collection's metadata; other keys stay as they are."""
+        metadata = {_DOCUMENT_PREFIX + key: dict(value)}
+        self._call(lambda: self._client.update_collection(name, metadata=metadata))
+
+    def count(self, name: str, where: Sequence[Condition] = ()) -> int:
+        """How many points fulfil all conditions, exactly."""
+        self.require(name)
+        response = self._call(
+            lambda: self._client.count(name, count_filter=_filter(where), exact=True)
+        )
+        return response.count
+
+    def scroll(
+        self, name: str, *, with_vectors: bool = False, batch_size: int = 256
+    ) -> Iterator[Point]:
+        """All points, in the order of their ids."""
+        self.require(name)
+        offset: Any = None
+        while True:
+
+            def page(start: Any = offset) -> tuple[list[models.Record], Any]:
+                return self._client.scroll(
+                    name,
+                    offset=start,
+                    limit=batch_size,
+                    with_payload=True,
+                    with_vectors=with_vectors,
+                )
+
+            records, offset = self._call(page)
+            for record in records:
+                vectors = record.vector if isinstance(record.vector, dict) else {}
+                yield Point(
+                    id=str(record.id),
+                    payload=record.payload or {},
+                    vectors={
+                        vector_name: np.asarray(vector, dtype=np.float32)
+                        for vector_name, vector in vectors.items()
+                    },
+                )
+            if offset is None:
+                return
+
+    def ensure_indexes(self, name: str, keyword_indexes: Sequence[str]) -> None:
+        """Make payload indexes; those that exist already stay as they are."""
+        for field in keyword_indexes:
+
+            def create(path: str = field) -> object:
+                return self._client.create_payload_index(
+                    name, path, field_schema=models.PayloadSchemaType.KEYWORD, wait=True
+                )
+
+            self._call(create)
+
+    def flush(self, name: str) -> None:
+        """Nothing to do: a server's write-ahead log holds what it acknowledged."""
+
+    def optimize(self, name: str) -> None:
+        """Let the server build the HNSW graphs that were put off while loading, and wait for it."""
+        config = models.OptimizersConfigDiff(indexing_threshold=_INDEXING_THRESHOLD_KB)
+        self._call(lambda: self._client.update_collection(name, optimizers_config=config))
+        deadline = time.monotonic() + _OPTIMIZE_SECONDS
+        wait = 0.1
+        while self._call(lambda: self._client.get_collection(name)).status not in (
+            models.CollectionStatus.GREEN,
+            models.CollectionStatus.GREY,
+        ):
+            if time.monotonic() > deadline:
+                log.warning("%s is still being indexed; searches work, more slowly", name)
+                return
+            time.sleep(wait)
+            wait = min(2 * wait, 5.0)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _create(
+        self,
+        name: str,
+        dimensions: dict[str, int],
+        keyword_indexes: list[str],
+        documents: dict[str, Any],
+    ) -> None:
+        # Not repeated on failure: it may have been carried out, and "exists already" would mislead.
+        with self._lock:
+            _translated(
+                self.location,
+                lambda: self._client.create_collection(
+                    name,
+                    vectors_config={
+                        vector_name: models.VectorParams(size=size, distance=models.Distance.DOT)
+                        for vector_name, size in dimensions.items()
+                    },
+                    # 0 puts off the building of graphs until optimize().
+                    optimizers_config=models.OptimizersConfigDiff(indexing_threshold=0),
+                    metadata={_DOCUMENT_PREFIX + key: value for key, value in documents.items()},
+                ),
+            )
+        self.ensure_indexes(name, keyword_indexes)
+
+    def _delete(self, name: str) -> None:
+        self._call(lambda: self._client.delete_collection(name))
+        self._shapes.pop(name, None)
+
+    def _dimensions(self, name: str) -> Mapping[str, int]:
+        if name not in self._shapes:
+            self.require(name)
+            response = self._call(lambda: self._client.get_collection(name))
+            params = response.config.params.vectors
+            vectors = params if isinstance(params, dict) else {}
+            self._shapes[name] = {vector: each.size for vector, each in vectors.items()}
+        return self._shapes[name]
+
+    def _upsert(self, name: str, points: Sequence[Point]) -> None:
+        batch: list[models.PointStruct] = []
+        size = 0
+        for point in points:
+            cost = self._request_bytes(point)
+            if cost > MAX_POINT_BYTES:
+                raise InputError(
+                    f"point {point.id} takes {cost / 2**20:.0f} MiB, a server takes 32 MiB in one "
+                    "request: shorten its texts or its metadata"
+                )
+            if batch and size + cost > MAX_REQUEST_BYTES:
+                self._send(name, batch)
+                batch, size = [], 0
+            vectors: dict[str, Any] = {key: each.tolist() for key, each in point.vectors.items()}
+            batch.append(
+                models.PointStruct(id=point.id, vector=vectors, payload=dict(point.payload))
+            )
+            size += cost
+        self._send(name, batch)
+
+    def _send(self, name: str, batch: list[models.PointStruct]) -> None:
+        self._call(lambda: self._client.upsert(name, points=batch, wait=True))
+
+    def _request_bytes(self, point: Point) -> int:
+        """What a point takes in a request: floats are 4 bytes over gRPC, about 21 as JSON."""
+        floats = sum(len(vector) for vector in point.vectors.values())
+        payload = len(json.dumps(point.payload, ensure_ascii=False).encode())
+        return floats * (4 if self._grpc else 21) + payload + 64
+
+    def _search(
+        self,
+        name: str,
+        vectors: Sequence[Vector],
+        using: Sequence[str],
+        limit: int,
+        where: Sequence[Condition],
+        exact: bool,
+    ) -> list[list[ScoredPoint]]:
+        requests = [
+            models.QueryRequest(
+                query=vector.tolist(),
+                using=vector_name,
+                limit=limit,
+                filter=_filter(where),
+                params=models.SearchParams(hnsw_ef=_HNSW_EF, exact=exact),
+                with_payload=True,
+            )
+            for vector, vector_name in zip(vectors, using, strict=True)
+        ]
+        found: list[list[ScoredPoint]] = []
+        for start in range(0, len(requests), _SEARCH_BATCH):
+
+            def query(part: Any = requests[start : start + _SEARCH_BATCH]) -> Any:
+                return self._client.query_batch_points(name, requests=part)
+
+            found += [
+                [ScoredPoint(str(p.id), p.score, p.payload or {}) for p in response.points]
+                for response in self._call(query)
+            ]
+        return found
+
+    def _call(self, request: Callable[[], Result]) -> Result:
+        """Make a request that may be repeated without harm."""
+        with self._lock:
+            return _translated(self.location, lambda: _retrying()(request))
+
+
+def _retrying() -> tenacity.Retrying:
+    return tenacity.Retrying(
+        stop=tenacity.stop_after_attempt(ATTEMPTS),
+        wait=_wait,
+        retry=tenacity.retry_if_exception(_is_transient),
+        before_sleep=tenacity.before_sleep_log(log, logging.INFO),
+        reraise=True,
+    )
+
+
+_backoff = tenacity.wait_exponential_jitter(initial=0.25, max=20.0, jitter=1.0)
+
+
+def _wait(state: tenacity.RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    if isinstance(error, ResourceExhaustedResponse):
+        return min(float(error.retry_after_s), 60.0) + _backoff(state)
+    return _backoff(state)
+
+
+def _is_transient(error: BaseException) -> bool:
+    if isinstance(error, UnexpectedResponse):
+        return error.status_code in _TRANSIENT_HTTP
+    if isinstance(error, grpc.RpcError):
+        return _grpc_code(error) in _TRANSIENT_GRPC
+    return isinstance(error, ResponseHandlingException | ResourceExhaustedResponse)
+
+
+def _translated(location: str, request: Callable[[], Result]) -> Result:
+    """Make a request, and turn both of the client's exception trees into errors of ours."""
+    try:
+        return request()
+    except UnexpectedResponse as error:
+        text = error.content.decode("utf-8", "replace")[:500]
+        raise _error(location, error.status_code or 500, text) from error
+    except grpc.RpcError as error:
+        code = _grpc_code(error)
+        details = error.details() if isinstance(error, grpc.Call) else str(error)
+        status = {
+            grpc.StatusCode.UNAUTHENTICATED: 401,
+            grpc.StatusCode.PERMISSION_DENIED: 403,
+            grpc.StatusCode.NOT_FOUND: 404,
+        }.get(code, 503 if code in _TRANSIENT_GRPC else 400)
+        raise _error(location, status, details or str(code)) from error
+    except ResourceExhaustedResponse as error:
+        raise _error(location, 429, str(error)) from error
+    except (ResponseHandlingException, ApiException) as error:
+        source = getattr(error, "source", error)
+        raise EngineUnavailable(
+            f"no answer from the Qdrant server at {location} ({source}): is it running, and is "
+            "the URL right? 'docker compose up -d' starts one on http://localhost:6333"
+        ) from error
+    except (ValueError, TypeError, QdrantException, NotImplementedError) as error:
+        raise EngineError(f"{location}: {error}") from error
+
+
+def _error(location: str, status: int, text: str) -> EngineError | CollectionNotFound:
+    if status in (401, 403):
+        return AuthenticationError(
+            f"the Qdrant server at {location} refused the API key (status {status}): give the "
+            "right one with --api-key, api_key= or QDRANT_API_KEY"
+        )
+    if status == 404:
+        return CollectionNotFound(f"{location}: {text}")
+    if status in _TRANSIENT_HTTP:
+        return EngineUnavailable(
+            f"the Qdrant server at {location} cannot serve now (status {status}): {text}"
+        )
+    return EngineError(f"the Qdrant server at {location} refused (status {status}): {text}")
+
+
+def _grpc_code(error: grpc.RpcError) -> grpc.StatusCode:
+    return error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
+
+
+def _version(text: str) -> tuple[int, int]:
+    try:
+        major, minor = text.split(".")[:2]
+        return int(major), int(minor)
+    except ValueError:
+        return OLDEST_SERVER  # a development build
+
+
+def _filter(where: Sequence[Condition]) -> models.Filter | None:
+    if not where:
+        return None
+    must: list[Any] = []
+    for condition in where:
+        if condition.any_of:
+            should: list[Any] = [_equal(condition.key, value) for value in condition.any_of]
+            must.append(models.Filter(should=should))
+        else:
+            bounds = models.Range(**dict(condition.bounds))
+            must.append(models.FieldCondition(key=condition.key, range=bounds))
+    return models.Filter(must=must)
+
+
+def _equal(key: str, value: Scalar) -> models.FieldCondition:
+    if isinstance(value, float):
+        return models.FieldCondition(key=key, range=models.Range(gte=value, lte=value))
+    return models.FieldCondition(key=key, match=models.MatchValue(value=value))

@@ -1,0 +1,421 @@
+"""One ingest: staged input to a collection, batch by batch, with a journal."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from xqg_qdrant.collection import (
+    KEYWORD_INDEXES,
+    CollectionManifest,
+    build_payload,
+    point_id,
+)
+from xqg_qdrant.engine.base import Engine, Point, check_collection_name
+from xqg_qdrant.errors import (
+    CollectionMismatch,
+    EngineError,
+    InputError,
+    PartialIngest,
+    StorageError,
+    UnfinishedIngest,
+    XqgError,
+)
+from xqg_qdrant.fusion import check_alpha, query_share
+from xqg_qdrant.languages import parse_languages
+from xqg_qdrant.layouts import DEFAULT_LAYOUT, layout_named
+from xqg_qdrant.loader.journal import JOURNAL, Journal
+from xqg_qdrant.loader.staging import Augmented, Staging
+from xqg_qdrant.models.encoder import Encoder, passage_text
+from xqg_qdrant.records import GeneratedQuery, Passage
+
+MANIFEST = "manifest"
+STATISTICS = "statistics"
+BATCH_SIZE = 128
+MAX_BATCH_SIZE = 4_096
+CHECKPOINT_SECONDS = 2.0
+"""Between two entries in the journal: what a killed run does again at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an ingest is.
+
+    Attributes:
+        stage: ``loading`` or ``optimizing``.
+        done: passages that are in.
+        total: passages in all.
+    """
+
+    stage: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport:
+    """What an ingest did.
+
+    Attributes:
+        collection: its name.
+        location: of the collection.
+        dry_run: nothing was written.
+        passages: in the input, duplicates left out.
+        queries: in the input, by language.
+        duplicates: passages dropped as word-for-word repetitions.
+        resumed_at: passages that an earlier run had loaded already.
+        truncated_passages: passages longer than the encoder takes, cut (in this run).
+        truncated_queries: queries longer than the encoder takes, cut (in this run).
+        points: in the collection afterwards; None after a dry run.
+        encoder: its name.
+        layout: of the collection.
+        alpha: the paper's.
+        query_share: the queries' mean share of a fused vector's mass at that alpha, from 0 to 1.
+        seconds: that this run took.
+    """
+
+    collection: str
+    location: str
+    dry_run: bool
+    passages: int
+    queries: dict[str, int]
+    duplicates: int
+    resumed_at: int
+    truncated_passages: int
+    truncated_queries: int
+    points: int | None
+    encoder: str
+    layout: str
+    alpha: float
+    query_share: float
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return asdict(self)
+
+
+def ingest(
+    engine: Engine,
+    collection: str,
+    passages: Iterable[tuple[str, Passage]],
+    queries: Iterable[tuple[str, GeneratedQuery]] = (),
+    *,
+    encoder: Encoder,
+    layout: str = DEFAULT_LAYOUT,
+    alpha: float | None = None,
+    languages: Iterable[str] = (),
+    generator: str | None = None,
+    batch_size: int = BATCH_SIZE,
+    restart: bool = False,
+    dry_run: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> IngestReport:
+    """Load passages, augmented with their queries, into a collection.
+
+    The whole input is read and checked first. A collection that does not exist is made. Point
+    ids derive from passage ids, so loading the same again changes nothing. A run that was cut off
+    goes on where it stopped when it is called again with the same input and settings.
+
+    Args:
+        engine: where the collection is, or will be.
+        collection: its name.
+        passages: checked passages, each with where it stands (for messages).
+        queries: checked generated queries of these passages, in any order.
+        encoder: makes the vectors.
+        layout: ``per-language`` or ``fused``.
+        alpha: the paper's, from 0 to 1; the layout's default when None.
+        languages: that later ingests will bring queries in, beside those of ``queries``.
+        generator: what wrote the queries, in your words; kept in the manifest.
+        batch_size: passages encoded and written at a time.
+        restart: begin an unfinished ingest again from its first passage. Where that ingest had
+            made the collection, the collection is made anew, so settings may change.
+        dry_run: check input and settings, write nothing.
+        progress: called after every batch.
+
+    Raises:
+        InputError: the input or a setting is wrong; nothing was written.
+        CollectionMismatch: the collection was built with other settings; nothing was written.
+        UnfinishedIngest: an ingest of other input, or with other settings, was cut off here.
+        PartialIngest: the engine failed on the way; what is in stays in.
+    """
+    began = time.monotonic()
+    check_collection_name(collection)
+    chosen = layout_named(layout)
+    alpha = chosen.default_alpha if alpha is None else check_alpha(alpha)
+    if isinstance(batch_size, bool) or not 1 <= batch_size <= MAX_BATCH_SIZE:
+        raise InputError(f"batch_size is {batch_size}: give a number from 1 to {MAX_BATCH_SIZE:,}")
+    extra_languages = parse_languages(languages)
+
+    with Staging() as staging:
+        staging.add_passages(passages)
+        staging.add_queries(queries)
+        manifest = CollectionManifest(
+            encoder=encoder.name,
+            encoder_fingerprint=encoder.fingerprint,
+            dimension=encoder.dimension,
+            similarity=encoder.manifest.similarity,
+            layout=layout,
+            alpha=alpha,
+            languages=tuple(sorted({*staging.queries, *extra_languages})),
+            generator=generator,
+        )
+        journal = Journal(input=staging.fingerprint, batch_size=batch_size, total=staging.passages)
+        run = _Run(engine, collection, staging, encoder, manifest, journal, progress)
+        if dry_run:
+            if engine.exists(collection):
+                run.adopt(restart=restart, writing=False)
+        else:
+            run.prepare(restart=restart)
+            resumed_at = run.journal.done
+            run.load()
+        return IngestReport(
+            collection=collection,
+            location=engine.location,
+            dry_run=dry_run,
+            passages=staging.passages,
+            queries=dict(sorted(staging.queries.items())),
+            duplicates=staging.duplicates,
+            resumed_at=0 if dry_run else resumed_at,
+            truncated_passages=run.truncated_passages,
+            truncated_queries=run.truncated_queries,
+            points=None if dry_run else engine.count(collection),
+            encoder=encoder.name,
+            layout=layout,
+            alpha=alpha,
+            query_share=_mean_share(manifest, staging),
+            seconds=time.monotonic() - began,
+        )
+
+
+class _Run:
+    """The state of one ingest."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        name: str,
+        staging: Staging,
+        encoder: Encoder,
+        manifest: CollectionManifest,
+        journal: Journal,
+        progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self.engine = engine
+        self.name = name
+        self.staging = staging
+        self.encoder = encoder
+        self.manifest = manifest
+        self.journal = journal
+        self.progress = progress
+        self.truncated_passages = 0
+        self.truncated_queries = 0
+        self._written_at = time.monotonic()
+
+    def prepare(self, *, restart: bool) -> None:
+        """Make the collection, or see that what is there can be gone on with."""
+        if self.engine.exists(self.name) and not self.adopt(restart=restart, writing=True):
+            self.engine.delete(self.name)
+        if self.engine.exists(self.name):
+            self.engine.ensure_indexes(self.name, KEYWORD_INDEXES)
+            self._write_journal()
+            return
+        self.engine.ensure_space(self.name, self._estimated_bytes())
+        self.journal.created = True
+        self.engine.create(
+            self.name,
+            dict.fromkeys(self.manifest.vector_names, self.manifest.dimension),
+            KEYWORD_INDEXES,
+            {MANIFEST: self.manifest.to_json(), JOURNAL: self.journal.to_json()},
+        )
+
+    def adopt(self, *, restart: bool, writing: bool) -> bool:
+        """Go on with an existing collection; False if it is to be made anew.
+
+        Raises:
+            CollectionMismatch, UnfinishedIngest: it does not fit.
+        """
+        stored = read_manifest(self.engine, self.name)
+        earlier = self._earlier_journal(restart=restart)
+        unfinished = earlier is not None and not earlier.complete
+        if unfinished and earlier is not None and earlier.created and restart:
+            return False
+        try:
+            stored.require_same(self.manifest, self.name)
+        except CollectionMismatch as error:
+            if not unfinished:
+                raise
+            raise UnfinishedIngest(
+                f"an ingest into {self.name!r} was cut off, and this one has other settings: "
+                f"{error}; or begin again with --restart (restart=True)"
+            ) from None
+        if unfinished and earlier is not None and not restart:
+            self._require_same_input(earlier)
+            self.journal = earlier
+            if self.engine.count(self.name) < earlier.done:
+                self.journal.done = 0  # points were lost since; load all of them again
+        merged = stored.with_languages(self.manifest.languages)
+        if writing and merged != stored:
+            self.engine.write_document(self.name, MANIFEST, merged.to_json())
+        self.manifest = merged
+        return True
+
+    def load(self) -> None:
+        """Encode, fuse and write what is left to do; keeps the journal; optimises at the end."""
+        try:
+            for batch in self.staging.batches(self.journal.batch_size, skip=self.journal.done):
+                points = self._points(batch)
+                self.engine.ensure_space(self.name, _point_bytes(points))
+                self.engine.upsert(self.name, points)
+                self.journal.done += len(batch)
+                if time.monotonic() - self._written_at > CHECKPOINT_SECONDS:
+                    self._checkpoint()
+                self._tell("loading")
+            self._checkpoint()
+            self._tell("optimizing")
+            self.engine.optimize(self.name)
+            self._finish()
+        except BaseException as error:
+            # Whatever happened, note how far we came, if that is still possible.
+            with contextlib.suppress(XqgError):
+                self._checkpoint()
+            if isinstance(error, EngineError):
+                raise PartialIngest(
+                    f"{error}\n{self.journal.done:,} of {self.journal.total:,} passages are in "
+                    f"collection {self.name!r}; run the same again to go on",
+                    done=self.journal.done,
+                    total=self.journal.total,
+                ) from error
+            raise
+
+    def _points(self, batch: list[Augmented]) -> list[Point]:
+        texts = [passage_text(each.passage) for each in batch]
+        passages, cut = self.encoder.encode(texts, "passage")
+        self.truncated_passages += cut
+        queries = [query for each in batch for query in each.queries]
+        vectors, cut = self.encoder.encode([query.text for query in queries], "query")
+        self.truncated_queries += cut
+        layout, points, start = self.manifest.layout_object, [], 0
+        for row, each in enumerate(batch):
+            end = start + len(each.queries)
+            named = layout.point_vectors(
+                passages[row],
+                vectors[start:end],
+                [query.lang for query in each.queries],
+                alpha=self.manifest.alpha,
+                languages=self.manifest.languages,
+            )
+            payload = build_payload(each.passage, each.queries)
+            points.append(Point(point_id(each.passage.id), payload, named))
+            start = end
+        return points
+
+    def _finish(self) -> None:
+        count = self.engine.count(self.name)
+        if self.journal.created and count != self.journal.total:
+            raise EngineError(
+                f"collection {self.name!r} holds {count:,} points after {self.journal.total:,} "
+                "passages were loaded: load it again with --restart (restart=True)"
+            )
+        self.engine.write_document(self.name, STATISTICS, self._statistics(count))
+        self.journal.complete = True
+        self._write_journal()
+
+    def _statistics(self, count: int) -> dict[str, Any]:
+        counts: Counter[str] = self.staging.queries
+        if not self.journal.created:  # some points were there before, some were replaced
+            counts = Counter()
+            for point in self.engine.scroll(self.name):
+                counts.update(query["lang"] for query in point.payload.get("queries") or ())
+        return {"passages": count, "queries": dict(sorted(counts.items()))}
+
+    def _earlier_journal(self, *, restart: bool) -> Journal | None:
+        try:
+            row = self.engine.read_document(self.name, JOURNAL)
+            return None if row is None else Journal.from_json(row, self.name)
+        except StorageError:
+            if restart:
+                return None
+            raise
+
+    def _require_same_input(self, earlier: Journal) -> None:
+        differing = [
+            what
+            for what, same in (
+                ("other passages or queries", earlier.input == self.journal.input),
+                (f"batch size {earlier.batch_size}", earlier.batch_size == self.journal.batch_size),
+            )
+            if not same
+        ]
+        if differing:
+            raise UnfinishedIngest(
+                f"an ingest into {self.name!r} was cut off after {earlier.done:,} of "
+                f"{earlier.total:,} passages, and had {' and '.join(differing)}: run it again "
+                "with what it had to finish it, or begin again with --restart (restart=True)"
+            )
+
+    def _checkpoint(self) -> None:
+        # First the points to the disk, then the word that they are there.
+        self.engine.flush(self.name)
+        self._write_journal()
+
+    def _write_journal(self) -> None:
+        self.engine.write_document(self.name, JOURNAL, self.journal.to_json())
+        self._written_at = time.monotonic()
+
+    def _estimated_bytes(self) -> int:
+        vectors = len(self.manifest.vector_names) * self.manifest.dimension * 4
+        return self.journal.total * (vectors + 1_024)
+
+    def _tell(self, stage: str) -> None:
+        if self.progress is not None:
+            self.progress(Progress(stage, self.journal.done, self.journal.total))
+
+
+def read_manifest(engine: Engine, name: str) -> CollectionManifest:
+    """The manifest of a collection.
+
+    Raises:
+        CollectionNotFound: there is no such collection.
+        CollectionMismatch: it was not made by xqg-qdrant, or by a release too new or too old.
+    """
+    row = engine.read_document(name, MANIFEST)
+    if row is None:
+        raise CollectionMismatch(
+            f"collection {name!r} at {engine.location} has no manifest, xqg-qdrant did not make "
+            "it: choose another name"
+        )
+    return CollectionManifest.from_json(row, name)
+
+
+def read_journal(engine: Engine, name: str) -> Journal | None:
+    """The journal of the last ingest into a collection, if there is one."""
+    row = engine.read_document(name, JOURNAL)
+    return None if row is None else Journal.from_json(row, name)
+
+
+def read_statistics(engine: Engine, name: str) -> Mapping[str, Any]:
+    """Passages, and queries by language, as the last complete ingest left them; else empty."""
+    return engine.read_document(name, STATISTICS) or {}
+
+
+def _mean_share(manifest: CollectionManifest, staging: Staging) -> float:
+    total = sum(staging.queries.values())
+    fused_vectors = len(manifest.vector_names)
+    if manifest.layout_object.plain_vector() is not None:
+        fused_vectors -= 1
+    mean = total / (staging.passages * fused_vectors) if fused_vectors else 0.0
+    return query_share(manifest.alpha, mean)
+
+
+def _point_bytes(points: list[Point]) -> int:
+    vectors = sum(vector.nbytes for point in points for vector in point.vectors.values())
+    texts = sum(
+        len(point.payload["text"]) + sum(len(query["text"]) for query in point.payload["queries"])
+        for point in points
+    )
+    return vectors + 4 * texts

@@ -1,0 +1,54 @@
+"""The journal: how far the last ingest into a collection came. It is kept with the collection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from xqg_qdrant.errors import StorageError
+
+JOURNAL = "journal"
+
+
+@dataclass(slots=True)
+class Journal:
+    """How far an ingest came.
+
+    Attributes:
+        input: fingerprint of its passages and queries, in their order.
+        batch_size: passages in a batch; a resumed run makes the same batches.
+        total: passages in its input.
+        done: passages that the engine has acknowledged, from the first on.
+        created: the collection was made by this ingest, nothing else is in it.
+        complete: it ended well.
+    """
+
+    input: str
+    batch_size: int
+    total: int
+    done: int = 0
+    created: bool = False
+    complete: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any], collection: str) -> Journal:
+        """From a JSON object.
+
+        Raises:
+            StorageError: it is not a journal.
+        """
+        try:
+            journal = cls(**row)
+            if not 0 <= journal.done <= journal.total or journal.batch_size < 1:
+                raise ValueError(f"{journal.done} of {journal.total} passages done")
+        except (TypeError, ValueError) as error:
+            raise StorageError(
+                f"the journal of collection {collection!r} is damaged ({error}): "
+                "ingest again with --restart (restart=True)"
+            ) from None
+        return journal

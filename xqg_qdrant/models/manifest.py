@@ -1,0 +1,249 @@
+"""``manifest.json`` of a model folder: what the model is, and the hashes of its files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xqg_qdrant.corpus.jsonl import read_json_object
+from xqg_qdrant.errors import InputError, ModelError
+
+MANIFEST_FILE = "manifest.json"
+MODEL_FILE = "model.onnx"
+TOKENIZER_FILE = "tokenizer.json"
+MODELS_VARIABLE = "XQG_MODELS"
+DEFAULT_ENCODER = "mini-static"
+SCHEMA_VERSION = 1
+MAX_DIMENSION = 65_536
+MAX_LENGTH = 65_536
+
+_SIMILARITIES = ("cosine", "dot")
+
+
+@dataclass(frozen=True, slots=True)
+class TextKind:
+    """How one kind of text, query or passage, is prepared.
+
+    Attributes:
+        prefix: put in front of every text (``"query: "`` for e5).
+        max_length: in tokens, special tokens included; longer texts are cut.
+    """
+
+    prefix: str
+    max_length: int
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderManifest:
+    """What an encoder folder says of itself.
+
+    Attributes:
+        name: of the encoder.
+        folder: where its files lie.
+        dimension: of its vectors.
+        similarity: ``cosine`` (vectors are normalised in the graph) or ``dot``.
+        pooling: ``mean``, ``cls`` or ``last``; done in the graph.
+        query: how questions and generated queries are prepared.
+        passage: how passages are prepared.
+        pad_token_id: what shorter texts of a batch are filled up with.
+        precision: ``fp32`` or ``int8``.
+        languages: ISO 639 codes it was trained on.
+        license: of the weights.
+        source: what it was made from.
+        files: sha256 of each file, by name.
+        parity: measured differences to the model it was exported from.
+    """
+
+    name: str
+    folder: Path
+    dimension: int
+    similarity: str
+    pooling: str
+    query: TextKind
+    passage: TextKind
+    pad_token_id: int
+    precision: str
+    languages: tuple[str, ...]
+    license: str
+    source: Mapping[str, Any]
+    files: Mapping[str, str]
+    parity: Mapping[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """64 hex digits that change with anything that changes the vectors."""
+        parts = {
+            "files": dict(sorted(self.files.items())),
+            "pooling": self.pooling,
+            "query": [self.query.prefix, self.query.max_length],
+            "passage": [self.passage.prefix, self.passage.max_length],
+            "pad_token_id": self.pad_token_id,
+            "similarity": self.similarity,
+            "dimension": self.dimension,
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def verify_files(self) -> None:
+        """Check that each file is there and has its hash.
+
+        Raises:
+            ModelError: a file is missing, unreadable or other than the manifest says.
+        """
+        for name, expected in self.files.items():
+            path = self.folder / name
+            digest = hashlib.sha256()
+            try:
+                with path.open("rb") as stream:
+                    while block := stream.read(2**20):
+                        digest.update(block)
+            except OSError as error:
+                raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
+            if digest.hexdigest() != expected:
+                raise ModelError(
+                    f"{path}: its sha256 is {digest.hexdigest()[:12]}…, the manifest says "
+                    f"{expected[:12]}…: the file was damaged or changed, export or install it again"
+                )
+
+
+def read_encoder_manifest(folder: Path) -> EncoderManifest:
+    """Read ``manifest.json`` of an encoder folder; the files' hashes are not checked here.
+
+    Raises:
+        ModelError: missing, malformed, of another kind, or naming files outside its folder.
+    """
+    path = folder / MANIFEST_FILE
+    try:
+        row = read_json_object(path)
+    except InputError as error:
+        raise ModelError(f"not a model folder: {error}") from None
+    field = _Fields(path, row)
+    kind = field.text("kind")
+    if kind != "encoder":
+        raise ModelError(f"{path}: this is a model of kind {kind!r}, an encoder is wanted")
+    if (version := field.whole("schema_version", 1, 10**6)) != SCHEMA_VERSION:
+        raise ModelError(
+            f"{path}: manifest version {version}, this release reads {SCHEMA_VERSION}: "
+            "install a release of xqg-qdrant that fits the model"
+        )
+    similarity = field.text("similarity")
+    if similarity not in _SIMILARITIES:
+        raise ModelError(f"{path}: similarity is {similarity!r}, not one of {_SIMILARITIES}")
+    return EncoderManifest(
+        name=field.text("name"),
+        folder=folder,
+        dimension=field.whole("dimension", 1, MAX_DIMENSION),
+        similarity=similarity,
+        pooling=field.text("pooling"),
+        query=field.text_kind("query"),
+        passage=field.text_kind("passage"),
+        pad_token_id=field.whole("pad_token_id", 0, 2**31),
+        precision=field.text("precision"),
+        languages=tuple(str(code) for code in row.get("languages") or ()),
+        license=str(row.get("license") or "unknown"),
+        source=field.mapping("source"),
+        files=field.files(),
+        parity=field.mapping("parity"),
+    )
+
+
+def find_model(name_or_folder: str | Path) -> Path:
+    """The folder of a model: a path as given, or a name among the models at hand.
+
+    A name is looked up in ``$XQG_MODELS`` (folders, separated as in ``$PATH``), then among the
+    models that ship with the package.
+
+    Raises:
+        ModelError: no such folder, no such name; the names at hand are listed.
+    """
+    path = Path(name_or_folder)
+    if isinstance(name_or_folder, Path) or path.name != str(name_or_folder):
+        if not path.is_dir():
+            raise ModelError(f"{path}: no such model folder")
+        return path
+    for root in model_roots():
+        if (root / path / MANIFEST_FILE).is_file():
+            return root / path
+    if (path / MANIFEST_FILE).is_file():
+        return path
+    at_hand = ", ".join(folder.name for folder in list_models()) or "none"
+    raise ModelError(
+        f"no model named {str(name_or_folder)!r}: at hand are {at_hand}; "
+        f"or give the path of a model folder, or set {MODELS_VARIABLE}"
+    )
+
+
+def list_models() -> Iterator[Path]:
+    """The folders of all models that a name reaches, in the order in which names are looked up."""
+    seen: set[str] = set()
+    for root in model_roots():
+        if not root.is_dir():
+            continue
+        for folder in sorted(root.iterdir()):
+            if folder.name not in seen and (folder / MANIFEST_FILE).is_file():
+                seen.add(folder.name)
+                yield folder
+
+
+def model_roots() -> list[Path]:
+    """Where model folders are looked for; bundled ones lie in the package, or beside a checkout."""
+    roots = [Path(part) for part in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep) if part]
+    package = Path(__file__).resolve().parent.parent
+    return [*roots, package / "onnx", package.parent / "onnx"]
+
+
+class _Fields:
+    """Typed access to the fields of a manifest, with errors that name file and field."""
+
+    def __init__(self, path: Path, row: Mapping[str, Any]) -> None:
+        self.path = path
+        self.row = row
+
+    def text(self, name: str) -> str:
+        value = self.row.get(name)
+        if not isinstance(value, str) or not value:
+            raise ModelError(f"{self.path}: {name!r} must be a non-empty string, not {value!r}")
+        return value
+
+    def whole(self, name: str, low: int, high: int) -> int:
+        return self._whole(self.row.get(name), name, low, high)
+
+    def mapping(self, name: str) -> Mapping[str, Any]:
+        value = self.row.get(name) or {}
+        if not isinstance(value, dict):
+            raise ModelError(f"{self.path}: {name!r} must be an object")
+        return value
+
+    def text_kind(self, name: str) -> TextKind:
+        value = self.mapping(name)
+        prefix = value.get("prefix", "")
+        if not isinstance(prefix, str):
+            raise ModelError(f"{self.path}: '{name}.prefix' must be a string")
+        length = self._whole(value.get("max_length"), f"{name}.max_length", 2, MAX_LENGTH)
+        return TextKind(prefix, length)
+
+    def files(self) -> dict[str, str]:
+        hashes: dict[str, str] = {}
+        for name, entry in self.mapping("files").items():
+            # A manifest may come from anywhere: it must not make us read outside its folder.
+            if name in ("", ".", "..") or "/" in name or "\\" in name or "\x00" in name:
+                raise ModelError(f"{self.path}: {name!r} is not the plain name of a file")
+            digest = entry.get("sha256") if isinstance(entry, dict) else entry
+            if not isinstance(digest, str) or len(digest) != 64:
+                raise ModelError(f"{self.path}: 'files.{name}' has no sha256")
+            hashes[name] = digest.lower()
+        for name in (MODEL_FILE, TOKENIZER_FILE):
+            if name not in hashes:
+                raise ModelError(f"{self.path}: 'files' does not list {name}")
+        return hashes
+
+    def _whole(self, value: object, name: str, low: int, high: int) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise ModelError(
+                f"{self.path}: {name!r} must be a whole number from {low} to {high}, not {value!r}"
+            )
+        return value
