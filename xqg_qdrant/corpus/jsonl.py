@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,9 +19,11 @@ STDIN = "-"
 MAX_LINE_BYTES = 16 * 2**20
 
 Record = TypeVar("Record")
+Source = str | os.PathLike[str]
+"""A path, or ``-`` for standard input."""
 
 
-def read_passages(source: str | Path) -> Iterator[tuple[str, Passage]]:
+def read_passages(source: Source) -> Iterator[tuple[str, Passage]]:
     """Stream passages: ``{"id", "text", "title"?, "lang"?, "metadata"?}`` a line.
 
     Yields:
@@ -45,7 +48,7 @@ def read_passages(source: str | Path) -> Iterator[tuple[str, Passage]]:
     return _read(source, build)
 
 
-def read_queries(source: str | Path) -> Iterator[tuple[str, GeneratedQuery]]:
+def read_queries(source: Source) -> Iterator[tuple[str, GeneratedQuery]]:
     """Stream generated queries: ``{"passage_id", "lang", "text", "score"?}`` a line.
 
     Yields:
@@ -64,7 +67,7 @@ def read_queries(source: str | Path) -> Iterator[tuple[str, GeneratedQuery]]:
     return _read(source, build)
 
 
-def read_questions(source: str | Path) -> Iterator[tuple[str, tuple[Question, Qrel]]]:
+def read_questions(source: Source) -> Iterator[tuple[str, tuple[Question, Qrel]]]:
     """Stream test questions: ``{"id", "passage_id", "lang", "text"}`` a line.
 
     Yields:
@@ -97,7 +100,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def open_binary(source: str | Path) -> Iterator[BinaryIO]:
+def open_binary(source: Source) -> Iterator[BinaryIO]:
     """Open a file, a gzipped file (by its ``.gz`` ending) or standard input (``-``) for reading.
 
     Raises:
@@ -124,13 +127,13 @@ def open_binary(source: str | Path) -> Iterator[BinaryIO]:
         raise InputError(f"{path}: cannot be read: {error}") from error
 
 
-def name_of(source: str | Path) -> str:
+def name_of(source: Source) -> str:
     """What errors call a source of lines."""
     return "standard input" if str(source) == STDIN else str(source)
 
 
 def _read(
-    source: str | Path, build: Callable[[dict[str, Any]], Record]
+    source: Source, build: Callable[[dict[str, Any]], Record]
 ) -> Iterator[tuple[str, Record]]:
     name = name_of(source)
     with open_binary(source) as stream:

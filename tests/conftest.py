@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import build_encoder
+from xqg_qdrant import Encoder
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder of a tiny encoder."""
+    return build_encoder(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tiny_folder: Path) -> Encoder:
+    return Encoder.load(tiny_folder, threads=1)
+
+
+@pytest.fixture(scope="session")
+def xquad_r_folder() -> Path:
+    """XQuAD-R, where it is at hand."""
+    folder = SHARED_DATA / "xquad-r-dev"
+    if not (folder / "en.json").is_file():
+        pytest.skip(f"needs XQuAD-R at {folder}: fetch it from the LAReQA repository")
+    return folder

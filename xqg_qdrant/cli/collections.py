@@ -1,0 +1,161 @@
+"""``xqg info``, ``xqg dump`` and ``xqg delete``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import click
+
+from xqg_qdrant.cli import options
+from xqg_qdrant.client import Client, CollectionReport
+from xqg_qdrant.engine import open_engine
+from xqg_qdrant.errors import StorageError, XqgError
+
+
+@click.command()
+@options.location("--from")
+@options.collection(required=False)
+@options.api_key
+@options.as_json
+def info(location: str, collection: str | None, api_key: str | None, as_json: bool) -> None:
+    """Say what collections there are, or what one of them was built with.
+
+    \b
+    Examples:
+      xqg info --from ./library
+      xqg info --from http://localhost:6333 -c wiki --json
+    """
+    with Client(location, api_key=api_key) as client:
+        if collection is None:
+            _list_collections(client, as_json=as_json)
+            return
+        report = client.info(collection)
+    if as_json:
+        options.print_json(report.to_json())
+        return
+    manifest = report.manifest
+    fields: dict[str, object] = {
+        "collection": f"{report.name} at {report.location}",
+        "points": f"{report.points:,}",
+        "indexed vectors": f"{report.indexed:,} (the others are compared one by one)",
+        "last ingest": _state(report),
+        "encoder": f"{manifest.encoder} ({manifest.encoder_fingerprint[:12]}…)",
+        "dimension": manifest.dimension,
+        "similarity": manifest.similarity,
+        "layout": manifest.layout,
+        "alpha": f"{manifest.alpha:g} (queries' share of the mass: {report.query_share:.0%})",
+        "languages": ", ".join(manifest.languages) or "none",
+        "queries": ", ".join(f"{lang} {n:,}" for lang, n in report.queries.items()) or "none",
+        "generator": manifest.generator or "not said",
+        "schema version": manifest.schema_version,
+    }
+    options.print_fields(fields)
+
+
+@click.command()
+@options.location("--from")
+@options.collection()
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write.  [default: standard output]",
+)
+@click.option("--no-vectors", is_flag=True, help="Leave the vectors out.")
+@options.api_key
+def dump(
+    location: str, collection: str, output: Path | None, no_vectors: bool, api_key: str | None
+) -> None:
+    """Write every point as a line of JSON (id, payload, vectors), sorted by id.
+
+    \b
+    Example:
+      xqg dump --from ./library -c wiki -o wiki.jsonl
+    """
+    with open_engine(location, api_key=api_key) as engine:
+        engine.require(collection)
+        with _output(output) as stream:
+            for point in engine.scroll(collection, with_vectors=not no_vectors):
+                row: dict[str, object] = {"id": point.id, "payload": point.payload}
+                if not no_vectors:
+                    row["vectors"] = {
+                        name: vector.tolist() for name, vector in sorted(point.vectors.items())
+                    }
+                stream.write(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n")
+
+
+@click.command()
+@options.location("--from")
+@options.collection()
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@options.api_key
+def delete(location: str, collection: str, yes: bool, api_key: str | None) -> None:
+    """Destroy a collection, and all that is in it.
+
+    \b
+    Example:
+      xqg delete --from ./library -c wiki --yes
+    """
+    with open_engine(location, api_key=api_key) as engine:
+        engine.require(collection)
+        if not yes:
+            points = engine.info(collection).points
+            click.confirm(
+                f"Destroy collection {collection!r} at {location} with its {points:,} points?",
+                abort=True,
+                err=True,
+            )
+        engine.delete(collection)
+    click.echo(f"Collection {collection!r} is gone.", err=True)
+
+
+def _list_collections(client: Client, *, as_json: bool) -> None:
+    reports: list[CollectionReport] = []
+    for name in client.collections():
+        try:
+            reports.append(client.info(name))
+        except XqgError as error:  # one that cannot be told of must not hide the others
+            click.echo(f"Warning: {name}: {error}", err=True)
+    if as_json:
+        options.print_json([report.to_json() for report in reports])
+    elif not reports:
+        click.echo(f"no collections at {client.location}", err=True)
+    else:
+        options.print_table(
+            ["collection", "points", "layout", "alpha", "languages", "encoder", "last ingest"],
+            [
+                [
+                    report.name,
+                    f"{report.points:,}",
+                    report.manifest.layout,
+                    f"{report.manifest.alpha:g}",
+                    str(len(report.manifest.languages)),
+                    report.manifest.encoder,
+                    _state(report),
+                ]
+                for report in reports
+            ],
+        )
+
+
+def _state(report: CollectionReport) -> str:
+    if report.complete:
+        return "complete"
+    return f"cut off after {report.loaded:,} of {report.total:,} passages"
+
+
+@contextmanager
+def _output(path: Path | None) -> Iterator[IO[str]]:
+    if path is None:
+        yield sys.stdout
+        return
+    try:
+        with path.open("w", encoding="utf-8") as stream:
+            yield stream
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}") from None

@@ -1,0 +1,116 @@
+"""``xqg eval``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import click
+
+from xqg_qdrant.cli import options
+from xqg_qdrant.client import Client
+from xqg_qdrant.corpus.xquad_r import read_xquad_r
+from xqg_qdrant.engine import MEMORY
+from xqg_qdrant.evaluation.measures import AVERAGE, MEASURES, Row
+from xqg_qdrant.evaluation.xquad_r import AUGMENTS, Augment, evaluate_xquad_r
+from xqg_qdrant.models.manifest import DEFAULT_ENCODER
+
+
+@click.group("eval")
+def evaluate() -> None:
+    """Measure retrieval on a data set, through a real collection."""
+
+
+@evaluate.command("xquad-r")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@options.encoder(DEFAULT_ENCODER)
+@click.option(
+    "--augment",
+    type=click.Choice(AUGMENTS),
+    default="none",
+    show_default=True,
+    help="What stands in for generated queries. questions: other people's, in two folds, as a "
+    "perfect generator would write them. sentences: the passage's own, the control.",
+)
+@options.layout
+@options.alpha
+@click.option("--detect", is_flag=True, help="Detect the questions' language, do not tell it.")
+@click.option("--titles", is_flag=True, help="Give paragraphs their article's title.")
+@click.option(
+    "--to",
+    "location",
+    metavar="PATH_OR_URL",
+    help="Keep the collections there.  [default: a temporary folder]",
+)
+@options.threads
+@options.api_key
+@options.as_json
+@options.quiet
+def xquad_r(
+    folder: Path,
+    encoder: str | None,
+    augment: str,
+    layout: str,
+    alpha: float | None,
+    detect: bool,
+    titles: bool,
+    location: str | None,
+    threads: int | None,
+    api_key: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """XQuAD-R: questions in every language found, against the English paragraphs.
+
+    FOLDER holds upstream's en.json, ar.json, …; paragraphs without questions stay in the pool.
+    R@1, R@10 and MRR@10 per language, and averaged over the languages other than English.
+
+    \b
+    Examples:
+      xqg eval xquad-r xquad-r/
+      xqg eval xquad-r xquad-r/ --augment questions --layout per-language --json
+    """
+    data = read_xquad_r(folder, titles=titles)
+    with (
+        Client(location or MEMORY, api_key=api_key, encoder=encoder, threads=threads) as client,
+        options.progress_bar(quiet=quiet) as show,
+    ):
+        rows = evaluate_xquad_r(
+            client,
+            data,
+            augment=cast("Augment", augment),
+            layout=layout,
+            alpha=alpha,
+            detect_language=detect,
+            progress=show,
+        )
+    if as_json:
+        options.print_json([row.to_json() for row in rows])
+        return
+    click.echo(f"{rows[0].system}: {len(data.passages)} passages in the pool\n")
+    print_measures({"": rows})
+
+
+def print_measures(systems: dict[str, Sequence[Row]]) -> None:
+    """A table of figures: a line a language, the systems side by side."""
+    first = next(iter(systems.values()))
+    languages = list(dict.fromkeys(row.language for row in first))
+    counts = {row.language: row.n for row in first}
+    values = {
+        (system, row.language, row.measure): row.value
+        for system, rows in systems.items()
+        for row in rows
+    }
+    columns = [(measure, system) for measure in MEASURES for system in systems]
+    options.print_table(
+        ["language", "questions", *(f"{measure} {system}".strip() for measure, system in columns)],
+        [
+            [
+                f"{language} (not en)" if language == AVERAGE else language,
+                f"{counts[language]:,}",
+                *(f"{values[system, language, measure]:.3f}" for measure, system in columns),
+            ]
+            for language in languages
+        ],
+    )

@@ -1,0 +1,181 @@
+"""Options, arguments and output that several commands share."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, TypeVar
+
+import click
+from tqdm import tqdm
+
+from xqg_qdrant.engine import DEFAULT_LOCATION
+from xqg_qdrant.errors import InputError
+from xqg_qdrant.fusion import check_alpha
+from xqg_qdrant.languages import normalize_language, parse_languages
+from xqg_qdrant.layouts import DEFAULT_LAYOUT, LAYOUTS
+from xqg_qdrant.loader import Progress
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_DEFAULT_ALPHAS = ", ".join(
+    f"{layout.default_alpha:g} for {name}" for name, layout in LAYOUTS.items()
+)
+
+
+def location(flag: str) -> Callable[[Command], Command]:
+    """``--to`` or ``--from``: where collections are."""
+    return click.option(
+        flag,
+        "location",
+        metavar="PATH_OR_URL",
+        envvar="XQG_LOCATION",
+        default=DEFAULT_LOCATION,
+        show_default=True,
+        show_envvar=True,
+        help="Folder of the embedded engine, or http(s):// URL of a Qdrant server.",
+    )
+
+
+def collection(*, required: bool = True) -> Callable[[Command], Command]:
+    """``--collection``."""
+    return click.option(
+        "-c", "--collection", required=required, metavar="NAME", help="Name of the collection."
+    )
+
+
+api_key = click.option(
+    "--api-key",
+    envvar="QDRANT_API_KEY",
+    show_envvar=True,
+    metavar="KEY",
+    help="API key of a Qdrant server; better given by the environment.",
+)
+threads = click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Threads that the encoder runs on.  [default: all cores]",
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+quiet = click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
+layout = click.option(
+    "--layout",
+    type=click.Choice(list(LAYOUTS)),
+    default=DEFAULT_LAYOUT,
+    show_default=True,
+    help="fused: one vector, queries of all languages summed. per-language: one a language.",
+)
+
+
+def encoder(default: str) -> Callable[[Command], Command]:
+    """``--encoder``; ``default`` says in words what is taken without it."""
+    return click.option(
+        "--encoder",
+        metavar="NAME_OR_FOLDER",
+        envvar="XQG_ENCODER",
+        show_envvar=True,
+        help=f"Encoder, see 'xqg models'.  [default: {default}]",
+    )
+
+
+def _alpha(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    try:
+        return None if value is None else check_alpha(value)
+    except InputError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+alpha = click.option(
+    "--alpha",
+    type=float,
+    callback=_alpha,
+    help=f"Weight of each query's vector, 0 to 1.  [default: {_DEFAULT_ALPHAS}]",
+)
+
+
+def language(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Callback of an option that takes a language code."""
+    try:
+        return None if value is None else normalize_language(value)
+    except InputError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def languages(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """Callback of an option that takes language codes, separated by commas."""
+    try:
+        return parse_languages(value or "")
+    except InputError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@contextmanager
+def progress_bar(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
+    """A progress bar on standard error, with rate and time left."""
+    bar: tqdm[Any] | None = None
+
+    def show(progress: Progress) -> None:
+        nonlocal bar
+        if bar is None:
+            bar = tqdm(
+                total=progress.total,
+                initial=0,
+                unit=" passages",
+                desc="Loading",
+                file=sys.stderr,
+                disable=quiet,
+                dynamic_ncols=True,
+            )
+        bar.update(progress.done - bar.n)
+        if progress.stage == "optimizing":
+            bar.set_description("Optimizing")
+
+    try:
+        yield show
+    finally:
+        if bar is not None:
+            bar.close()
+
+
+@contextmanager
+def interruptible(message: str) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end the work in good order: with a message, and exit code 1."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise click.ClickException(message) from None
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def print_json(value: object) -> None:
+    """One JSON value on standard output."""
+    click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on standard output; all columns but the first are set flush right."""
+    lines = [list(header), *(list(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    for number, line in enumerate(lines):
+        cells = [line[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
+        click.echo("  ".join(cells).rstrip())
+        if number == 0:
+            click.echo("  ".join("-" * width for width in widths))
+
+
+def print_fields(fields: Mapping[str, object]) -> None:
+    """``name: value`` lines on standard output, values aligned."""
+    width = max(len(name) for name in fields) + 2
+    for name, value in fields.items():
+        click.echo(f"{name + ':':<{width}}{value}")

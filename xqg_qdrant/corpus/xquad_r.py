@@ -1,0 +1,162 @@
+"""XQuAD-R in its upstream layout: one ``LANG.json`` a language, paragraphs parallel across files.
+
+LAReQA (Roy et al., EMNLP 2020), https://github.com/google-research-datasets/lareqa.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xqg_qdrant.corpus.checks import check_question, check_text
+from xqg_qdrant.corpus.jsonl import read_json_object
+from xqg_qdrant.errors import InputError
+from xqg_qdrant.languages import normalize_language
+from xqg_qdrant.records import Passage, Qrel, Question
+
+POOL_LANGUAGE = "en"
+
+_FILE = re.compile(r"(?:xquad\.)?([a-z]{2,3})\.json")
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedQuestion:
+    """A question with its answer's place.
+
+    Attributes:
+        question: its id is unique over all languages (``LANG:UPSTREAM_ID``).
+        passage_id: the paragraph that answers it.
+        position: among the questions of its paragraph, from 0.
+    """
+
+    question: Question
+    passage_id: str
+    position: int
+
+    @property
+    def qrel(self) -> Qrel:
+        """The judgement."""
+        return Qrel(self.question.id, self.passage_id)
+
+
+@dataclass(frozen=True, slots=True)
+class XquadR:
+    """The English paragraphs, and the questions of every language found.
+
+    Attributes:
+        passages: all English paragraphs, those without questions included.
+        sentences: of each paragraph, by passage id; empty where upstream has none.
+        questions: of all languages.
+    """
+
+    passages: tuple[Passage, ...]
+    sentences: Mapping[str, tuple[str, ...]]
+    questions: tuple[PlacedQuestion, ...]
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages with questions, sorted."""
+        return tuple(sorted({placed.question.lang for placed in self.questions}))
+
+
+def read_xquad_r(folder: Path, *, titles: bool = False) -> XquadR:
+    """Read XQuAD-R.
+
+    Args:
+        folder: holds ``en.json`` and a file for every other language.
+        titles: give paragraphs their article's title. LAReQA has none, so figures with titles
+            cannot be compared to others'.
+
+    Raises:
+        InputError: a file is missing or malformed, or files are not parallel; it names the place.
+    """
+    files = {
+        normalize_language(match[1]): path
+        for path in sorted(folder.glob("*.json"))
+        if (match := _FILE.fullmatch(path.name))
+    }
+    if POOL_LANGUAGE not in files:
+        raise InputError(
+            f"{folder} holds no {POOL_LANGUAGE}.json: give the folder of XQuAD-R's LANG.json files "
+            "(github.com/google-research-datasets/lareqa)"
+        )
+    passages: list[Passage] = []
+    sentences: dict[str, tuple[str, ...]] = {}
+    placed: dict[str, str] = {}
+    for passage_id, title, paragraph, where in _paragraphs(files[POOL_LANGUAGE]):
+        text = _get(paragraph, "context", str, where)
+        passages.append(
+            Passage(
+                id=passage_id,
+                text=check_text(text, f"{where}.context"),
+                title=title if titles else "",
+                lang=POOL_LANGUAGE,
+            )
+        )
+        sentences[passage_id] = tuple(
+            text.strip() for text in paragraph.get("sentences") or () if text.strip()
+        )
+        for _, upstream_id, _ in _qas(paragraph, where):
+            placed[upstream_id] = passage_id
+    questions = [
+        question
+        for language, path in files.items()
+        for question in _questions(path, language, placed, {passage.id for passage in passages})
+    ]
+    if not questions:
+        raise InputError(f"{folder}: no questions in any of {', '.join(sorted(files))}")
+    return XquadR(tuple(passages), sentences, tuple(questions))
+
+
+def _questions(
+    path: Path, language: str, placed: Mapping[str, str], pool: set[str]
+) -> Iterator[PlacedQuestion]:
+    for passage_id, _, paragraph, where in _paragraphs(path):
+        for position, (place, upstream_id, text) in enumerate(_qas(paragraph, where)):
+            # The English file says which paragraph it is; elsewhere the place in the file does.
+            answer = placed.get(upstream_id, passage_id)
+            if answer not in pool or (upstream_id in placed and answer != passage_id):
+                raise InputError(
+                    f"{place}: question {upstream_id!r} stands at another paragraph than in "
+                    f"{POOL_LANGUAGE}.json: the files must be parallel"
+                )
+            try:
+                question = check_question(Question(f"{language}:{upstream_id}", language, text))
+            except InputError as error:
+                raise InputError(f"{place}: {error}") from None
+            yield PlacedQuestion(question, answer, position)
+
+
+def _paragraphs(path: Path) -> Iterator[tuple[str, str, dict[str, Any], str]]:
+    """Passage id, article title, paragraph and place of all paragraphs of a file."""
+    data = _get(read_json_object(path), "data", list, str(path))
+    for a, article in enumerate(data):
+        where = f"{path}: data[{a}]"
+        if not isinstance(article, dict):
+            raise InputError(f"{where}: expected an object")
+        title = str(article.get("title") or "").replace("_", " ")
+        for p, paragraph in enumerate(_get(article, "paragraphs", list, where)):
+            if not isinstance(paragraph, dict):
+                raise InputError(f"{where}.paragraphs[{p}]: expected an object")
+            yield f"{a}-{p}", title, paragraph, f"{where}.paragraphs[{p}]"
+
+
+def _qas(paragraph: Mapping[str, Any], where: str) -> Iterator[tuple[str, str, str]]:
+    """Place, upstream id and text of a paragraph's questions; none is fine, it fills the pool."""
+    for number, qas in enumerate(_get(paragraph, "qas", list, where) if "qas" in paragraph else ()):
+        place = f"{where}.qas[{number}]"
+        if not isinstance(qas, dict):
+            raise InputError(f"{place}: expected an object")
+        yield place, _get(qas, "id", str, place), _get(qas, "question", str, place)
+
+
+def _get(row: Mapping[str, Any], field: str, kind: type[Any], where: str) -> Any:
+    value = row.get(field)
+    if not isinstance(value, kind):
+        raise InputError(
+            f"{where}: field {field!r} must be a {kind.__name__}, not {type(value).__name__}"
+        )
+    return value

@@ -1,0 +1,1 @@
+"""Measuring: hits against judgements."""

@@ -1,0 +1,108 @@
+"""XQuAD-R through a real collection: plain, augmented by perfect queries, and the control."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+from xqg_qdrant.client import Client
+from xqg_qdrant.corpus.xquad_r import PlacedQuestion, XquadR
+from xqg_qdrant.errors import InputError
+from xqg_qdrant.evaluation.measures import DEPTH, Row, measure
+from xqg_qdrant.layouts import DEFAULT_LAYOUT, layout_named
+from xqg_qdrant.loader import Progress
+from xqg_qdrant.records import GeneratedQuery, Hit
+
+Augment = Literal["none", "sentences", "questions"]
+
+AUGMENTS: tuple[Augment, ...] = ("none", "sentences", "questions")
+FOLDS = 2
+
+
+def evaluate_xquad_r(
+    client: Client,
+    data: XquadR,
+    *,
+    augment: Augment = "none",
+    layout: str = DEFAULT_LAYOUT,
+    alpha: float | None = None,
+    detect_language: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> list[Row]:
+    """Load the English paragraphs into a collection and ask it the questions of all languages.
+
+    ``questions`` simulates a perfect generator without leaks: two folds by the position of a
+    question in its paragraph, even ones augment while odd ones ask, then the other way round;
+    figures are pooled over both. ``sentences`` is the control, the passage's own sentences: the
+    same sum for askers of every language, so one fused vector holds it.
+
+    Args:
+        client: where collections ``xquad-r-…`` are made, or found from an earlier run.
+        data: what :func:`xqg_qdrant.corpus.xquad_r.read_xquad_r` read.
+        augment: what stands in for generated queries.
+        layout: of the collections.
+        alpha: the paper's; the layout's default when None.
+        detect_language: detect the language of questions instead of telling it.
+        progress: called while loading.
+
+    Raises:
+        InputError: the data has no sentences, or other arguments are wrong.
+        XqgError: loading or searching failed.
+    """
+    chosen = layout_named(layout)
+    alpha = chosen.default_alpha if alpha is None else alpha
+    if augment == "none":
+        folds: list[tuple[list[GeneratedQuery], list[PlacedQuestion]]] = [
+            ([], list(data.questions))
+        ]
+    elif augment == "sentences":
+        folds = [(list(_sentences(data)), list(data.questions))]
+        layout = "fused"
+    else:
+        folds = [_fold(data.questions, fold) for fold in range(FOLDS)]
+    run: dict[str, Sequence[Hit]] = {}
+    encoder = ""
+    for number, (queries, asked) in enumerate(folds):
+        collection = f"xquad-r-{augment}-{layout}-{number}"
+        report = client.ingest(
+            collection, data.passages, queries, layout=layout, alpha=alpha, progress=progress
+        )
+        encoder = report.encoder
+        hits = client.search_batch(
+            collection,
+            [placed.question.text for placed in asked],
+            lang=None if detect_language else [placed.question.lang for placed in asked],
+            limit=DEPTH,
+            exact=True,
+        )
+        run.update(zip((placed.question.id for placed in asked), hits, strict=True))
+    system = encoder if augment == "none" else f"{encoder} + {augment}, {layout}, alpha {alpha:g}"
+    return measure(
+        system,
+        [placed.qrel for placed in data.questions],
+        run,
+        {placed.question.id: placed.question.lang for placed in data.questions},
+    )
+
+
+def _fold(
+    questions: Sequence[PlacedQuestion], fold: int
+) -> tuple[list[GeneratedQuery], list[PlacedQuestion]]:
+    """Queries of this fold's parity, and the questions of the other."""
+    queries = [
+        GeneratedQuery(placed.passage_id, placed.question.lang, placed.question.text)
+        for placed in questions
+        if placed.position % FOLDS == fold
+    ]
+    return queries, [placed for placed in questions if placed.position % FOLDS != fold]
+
+
+def _sentences(data: XquadR) -> Iterator[GeneratedQuery]:
+    if not any(data.sentences.values()):
+        raise InputError(
+            "these files have no field 'sentences' (XQuAD has none, XQuAD-R has): "
+            "the control needs it"
+        )
+    for passage in data.passages:
+        for sentence in data.sentences[passage.id]:
+            yield GeneratedQuery(passage.id, passage.lang or "en", sentence)
