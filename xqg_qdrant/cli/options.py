@@ -117,22 +117,29 @@ def languages(ctx: click.Context, param: click.Parameter, value: str | None) -> 
 def progress_bar(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
     """A progress bar on standard error, with rate and time left."""
     bar: tqdm[Any] | None = None
+    stage = ""
 
     def show(progress: Progress) -> None:
-        nonlocal bar
+        nonlocal bar, stage
+        if bar is not None and stage != progress.stage:
+            bar.close()
+            bar = None
         if bar is None:
+            stage = progress.stage
             bar = tqdm(
-                total=progress.total,
-                initial=0,
-                unit=" passages",
-                desc="Loading",
+                # What an earlier run has loaded counts as done, not towards the rate.
+                initial=progress.done if stage == "loading" else 0,
+                total=progress.total or None,
+                unit=" records" if stage == "checking" else " passages",
+                desc=stage.capitalize(),
                 file=sys.stderr,
                 disable=quiet,
                 dynamic_ncols=True,
             )
-        bar.update(progress.done - bar.n)
-        if progress.stage == "optimizing":
-            bar.set_description("Optimizing")
+        if stage == "optimizing":
+            bar.set_postfix_str("may take a while")
+        else:
+            bar.update(progress.done - bar.n)
 
     try:
         yield show

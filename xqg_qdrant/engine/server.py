@@ -84,6 +84,7 @@ class ServerEngine(Engine):
         self._client = client
         self._grpc = bool(getattr(client._client, "_prefer_grpc", False))
         self._shapes: dict[str, dict[str, int]] = {}
+        self._local = local  # which has neither indexes nor graphs
         self._lock: AbstractContextManager[Any] = threading.RLock() if local else nullcontext()
 
     @classmethod
@@ -224,7 +225,7 @@ class ServerEngine(Engine):
 
     def ensure_indexes(self, name: str, keyword_indexes: Sequence[str]) -> None:
         """Make payload indexes; those that exist already stay as they are."""
-        for field in keyword_indexes:
+        for field in () if self._local else keyword_indexes:
 
             def create(path: str = field) -> object:
                 return self._client.create_payload_index(
@@ -238,6 +239,7 @@ class ServerEngine(Engine):
 
     def optimize(self, name: str) -> None:
         """Let the server build the HNSW graphs that were put off while loading, and wait for it."""
+        self.require(name)
         config = models.OptimizersConfigDiff(indexing_threshold=_INDEXING_THRESHOLD_KB)
         self._call(lambda: self._client.update_collection(name, optimizers_config=config))
         deadline = time.monotonic() + _OPTIMIZE_SECONDS
@@ -337,7 +339,7 @@ class ServerEngine(Engine):
                 using=vector_name,
                 limit=limit,
                 filter=_filter(where),
-                params=models.SearchParams(hnsw_ef=_HNSW_EF, exact=exact),
+                params=None if self._local else models.SearchParams(hnsw_ef=_HNSW_EF, exact=exact),
                 with_payload=True,
             )
             for vector, vector_name in zip(vectors, using, strict=True)
@@ -370,7 +372,7 @@ def _retrying() -> tenacity.Retrying:
     )
 
 
-_backoff = tenacity.wait_exponential_jitter(initial=0.25, max=20.0, jitter=1.0)
+_backoff = tenacity.wait_exponential_jitter(multiplier=0.25, max=20.0, jitter=1.0)
 
 
 def _wait(state: tenacity.RetryCallState) -> float:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from xqg_qdrant.collection import (
     KEYWORD_INDEXES,
@@ -33,10 +33,13 @@ from xqg_qdrant.loader.staging import Augmented, Staging
 from xqg_qdrant.models.encoder import Encoder, passage_text
 from xqg_qdrant.records import GeneratedQuery, Passage
 
+Record = TypeVar("Record")
+
 MANIFEST = "manifest"
 STATISTICS = "statistics"
 BATCH_SIZE = 128
 MAX_BATCH_SIZE = 4_096
+CHECKING_STEP = 10_000
 CHECKPOINT_SECONDS = 2.0
 """Between two entries in the journal: what a killed run does again at most."""
 
@@ -46,9 +49,9 @@ class Progress:
     """How far an ingest is.
 
     Attributes:
-        stage: ``loading`` or ``optimizing``.
-        done: passages that are in.
-        total: passages in all.
+        stage: ``checking`` the input, ``loading`` or ``optimizing``.
+        done: records that were checked, or passages that are in.
+        total: passages in all; 0 while it is not known.
     """
 
     stage: str
@@ -152,8 +155,8 @@ def ingest(
     extra_languages = parse_languages(languages)
 
     with Staging() as staging:
-        staging.add_passages(passages)
-        staging.add_queries(queries)
+        staging.add_passages(_counted(passages, progress))
+        staging.add_queries(_counted(queries, progress))
         manifest = CollectionManifest(
             encoder=encoder.name,
             encoder_fingerprint=encoder.fingerprint,
@@ -267,6 +270,7 @@ class _Run:
     def load(self) -> None:
         """Encode, fuse and write what is left to do; keeps the journal; optimises at the end."""
         try:
+            self._tell("loading")
             for batch in self.staging.batches(self.journal.batch_size, skip=self.journal.done):
                 points = self._points(batch)
                 self.engine.ensure_space(self.name, _point_bytes(points))
@@ -374,6 +378,16 @@ class _Run:
     def _tell(self, stage: str) -> None:
         if self.progress is not None:
             self.progress(Progress(stage, self.journal.done, self.journal.total))
+
+
+def _counted(
+    records: Iterable[tuple[str, Record]], progress: Callable[[Progress], None] | None
+) -> Iterator[tuple[str, Record]]:
+    """The records as they come, with word of them now and then."""
+    for number, record in enumerate(records, start=1):
+        if progress is not None and number % CHECKING_STEP == 0:
+            progress(Progress("checking", number, 0))
+        yield record
 
 
 def read_manifest(engine: Engine, name: str) -> CollectionManifest:
