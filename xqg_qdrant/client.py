@@ -21,7 +21,7 @@ from xqg_qdrant.fusion import query_share
 from xqg_qdrant.languages import LanguageDetector, normalize_language
 from xqg_qdrant.layouts import DEFAULT_LAYOUT
 from xqg_qdrant.loader import IngestReport, Progress, ingest
-from xqg_qdrant.loader.ingest import BATCH_SIZE, read_journal, read_manifest, read_statistics
+from xqg_qdrant.loader.ingestion import BATCH_SIZE, read_journal, read_manifest, read_statistics
 from xqg_qdrant.models.manifest import DEFAULT_ENCODER
 from xqg_qdrant.records import GeneratedQuery, Hit, Passage
 

@@ -10,7 +10,7 @@ from xqg_qdrant.cli import options
 from xqg_qdrant.client import Client
 from xqg_qdrant.corpus.jsonl import STDIN
 from xqg_qdrant.loader import IngestReport
-from xqg_qdrant.loader.ingest import BATCH_SIZE, MAX_BATCH_SIZE
+from xqg_qdrant.loader.ingestion import BATCH_SIZE, MAX_BATCH_SIZE
 from xqg_qdrant.models.manifest import DEFAULT_ENCODER
 
 

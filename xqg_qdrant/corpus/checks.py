@@ -29,7 +29,7 @@ MAX_METADATA_DEPTH = 32
 """Deepest nesting of metadata. Engines fail from about 128 on."""
 
 MAX_METADATA_CHARS = 262_144
-"""Most characters of metadata in one passage, keys and values together."""
+"""Most characters of metadata in one passage: keys, values and brackets together."""
 
 _INT64 = 2**63
 
@@ -58,6 +58,8 @@ def check_id(value: object, field: str) -> str:
         InputError: not a string or whole number, empty, too long, or holding control characters.
     """
     if isinstance(value, int) and not isinstance(value, bool):
+        if value.bit_length() > 4 * MAX_ID_CHARS:
+            raise InputError(f"{field} has more than {MAX_ID_CHARS} digits")
         value = str(value)
     text = _check_string(value, field)
     if not text:
@@ -126,9 +128,12 @@ def check_query(query: GeneratedQuery) -> GeneratedQuery:
     if score is not None:
         if isinstance(score, bool) or not isinstance(score, int | float):
             raise InputError(f"score must be a number, not {_kind(score)}")
+        try:
+            score = float(score)
+        except OverflowError:
+            score = math.inf
         if not math.isfinite(score):
             raise InputError(f"score is {score}: give a finite number or leave it out")
-        score = float(score)
     return GeneratedQuery(
         passage_id=check_id(query.passage_id, "passage_id"),
         lang=_check_language(query.lang),
@@ -143,9 +148,10 @@ def check_question(question: Question) -> Question:
     Raises:
         InputError: a field is not what :class:`Question` says.
     """
-    check_id(question.id, "id")
     check_text(question.text, "text", limit=MAX_QUERY_CHARS)
-    return replace(question, lang=_check_language(question.lang))
+    return replace(
+        question, id=check_id(question.id, "id"), lang=_check_language(question.lang)
+    )
 
 
 def _check_language(value: object) -> str:
@@ -192,19 +198,23 @@ def _check_json(value: object, field: str, depth: int, budget: _Budget) -> Any:
             "(engines fail on deeply nested payloads)"
         )
     if value is None or isinstance(value, bool):
+        budget.spend(4)
         return value
     if isinstance(value, str):
         budget.spend(len(value))
         return _check_string(value, field)
     if isinstance(value, int):
         if not -_INT64 <= value < _INT64:
-            raise InputError(f"{field} is {value}, beyond 64 bits: store it as a string")
+            raise InputError(f"{field} is a number beyond 64 bits: store it as a string")
+        budget.spend(len(str(value)))
         return int(value)
     if isinstance(value, float):
         if not math.isfinite(value):
             raise InputError(f"{field} is {value}: JSON has no such number, leave it out")
+        budget.spend(len(str(value)))
         return float(value)
     if isinstance(value, Mapping):
+        budget.spend(2)
         checked: dict[str, Any] = {}
         for key, item in value.items():
             if not isinstance(key, str):
@@ -213,6 +223,7 @@ def _check_json(value: object, field: str, depth: int, budget: _Budget) -> Any:
             checked[key] = _check_json(item, f"{field}.{key}", depth + 1, budget)
         return checked
     if isinstance(value, list | tuple):
+        budget.spend(2)
         return [
             _check_json(item, f"{field}[{n}]", depth + 1, budget) for n, item in enumerate(value)
         ]

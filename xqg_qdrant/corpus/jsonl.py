@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import sys
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,7 +40,7 @@ def read_passages(source: Source) -> Iterator[tuple[str, Passage]]:
             Passage(
                 id=row["id"],
                 text=row["text"],
-                title=row.get("title") or "",
+                title="" if row.get("title") is None else row["title"],
                 lang=row.get("lang"),
                 metadata={} if row.get("metadata") is None else row["metadata"],
             )
@@ -104,7 +105,7 @@ def open_binary(source: Source) -> Iterator[BinaryIO]:
     """Open a file, a gzipped file (by its ``.gz`` ending) or standard input (``-``) for reading.
 
     Raises:
-        InputError: the file is missing, a folder, not permitted, or cut off (gzip).
+        InputError: the file is missing, a folder, not permitted, or spoilt (gzip).
     """
     if str(source) == STDIN:
         yield sys.stdin.buffer
@@ -123,7 +124,7 @@ def open_binary(source: Source) -> Iterator[BinaryIO]:
         raise InputError(f"{path} is a folder: give a file") from None
     except PermissionError:
         raise InputError(f"{path}: no permission to read it") from None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
 
 

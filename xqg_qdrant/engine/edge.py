@@ -347,8 +347,8 @@ def _guarded(action: str) -> Iterator[None]:
         text = str(error)
         if "WouldBlock" in text:
             raise CollectionLocked(
-                f"cannot {action}: another process has it open. Close that one, or use a Qdrant "
-                "server (docker-compose.yml) to share collections between processes"
+                f"cannot {action}: another process, or another client in this one, has it open. "
+                "Close that one, or share collections by a Qdrant server (docker-compose.yml)"
             ) from error
         if "No space left" in text or "Read-only file system" in text:
             raise StorageError(f"cannot {action}: {text}") from error

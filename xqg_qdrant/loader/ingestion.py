@@ -250,7 +250,7 @@ class _Run:
         try:
             stored.require_same(self.manifest, self.name)
         except CollectionMismatch as error:
-            if not unfinished:
+            if restart or not unfinished:
                 raise
             raise UnfinishedIngest(
                 f"an ingest into {self.name!r} was cut off, and this one has other settings: "

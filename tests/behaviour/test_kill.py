@@ -1,0 +1,96 @@
+"""A killed ingest, run again, ends as if it had not been killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.behaviour.conftest import XQG, Run, write_corpus
+
+KILLS = int(os.environ.get("XQG_KILLS", "5"))
+"""Runs killed at random moments; set XQG_KILLS for more."""
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> tuple[str, ...]:
+    passages, queries = write_corpus(tmp_path, 1500)
+    return (str(passages), "--queries", str(queries), "--batch-size", "16", "-c", "c", "-q")
+
+
+def _dump(xqg: Run, location: str) -> str:
+    done = xqg("dump", "--from", location, "-c", "c")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _start(
+    corpus: tuple[str, ...], environment: dict[str, str], folder: Path
+) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*XQG, "ingest", *corpus, "--to", "killed"],
+        env=environment,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_killed_at_random_moments(
+    xqg: Run, corpus: tuple[str, ...], environment: dict[str, str], tmp_path: Path
+) -> None:
+    began = time.monotonic()
+    assert xqg("ingest", *corpus, "--to", "whole").returncode == 0
+    lasts = time.monotonic() - began
+    seed = random.randrange(2**32)
+    print(f"seed {seed}, an uninterrupted run lasts {lasts:.1f} s")
+    rng = random.Random(seed)
+    killed = 0
+    for _ in range(KILLS):
+        process = _start(corpus, environment, tmp_path)
+        try:
+            process.communicate(timeout=rng.uniform(0.3, 0.95) * lasts)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            killed += 1
+        assert process.returncode in (0, -signal.SIGKILL), process.stderr
+    assert killed
+    done = xqg("ingest", *corpus, "--to", "killed")
+    assert done.returncode == 0, done.stderr
+    assert _dump(xqg, "killed") == _dump(xqg, "whole")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_in_good_order(
+    xqg: Run,
+    corpus: tuple[str, ...],
+    environment: dict[str, str],
+    tmp_path: Path,
+    number: signal.Signals,
+) -> None:
+    process = _start(corpus, environment, tmp_path)
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "killed").glob("c/documents/journal.json")):
+        assert time.monotonic() < deadline, "no collection was made"
+        time.sleep(0.01)
+    time.sleep(0.2)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1, err
+    assert "run the same command again to go on" in err
+    assert "Traceback" not in err
+    assert out == ""
+    info = xqg("info", "--from", "killed", "-c", "c")
+    assert "cut off after" in info.stdout
+    done = xqg("ingest", *corpus, "--to", "killed")
+    assert done.returncode == 0
+    assert "resumed after" in done.stdout
+    assert xqg("ingest", *corpus, "--to", "whole").returncode == 0
+    assert _dump(xqg, "killed") == _dump(xqg, "whole")
