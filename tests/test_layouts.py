@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xqg_qdrant.errors import InputError
+from xqg_qdrant.fusion import Matrix, Vector, fuse
+from xqg_qdrant.layouts import DEFAULT_LAYOUT, LAYOUTS, layout_named
+
+LANGUAGES = ["ar", "de", "sw"]
+DIMENSION = 6
+
+query_languages = st.lists(st.sampled_from(LANGUAGES), max_size=10)
+seeds = st.integers(0, 2**32 - 1)
+alphas = st.floats(0, 1)
+
+
+def draw(seed: int, queries: int) -> tuple[Vector, Matrix]:
+    rng = np.random.default_rng(seed)
+    passage = rng.standard_normal(DIMENSION).astype(np.float32)
+    return passage, rng.standard_normal((queries, DIMENSION)).astype(np.float32)
+
+
+@given(seed=seeds, spoken=query_languages, alpha=alphas)
+def test_per_language_vectors_are_fused_with_that_languages_queries_alone(
+    seed: int, spoken: list[str], alpha: float
+) -> None:
+    passage, queries = draw(seed, len(spoken))
+    vectors = layout_named("per-language").point_vectors(
+        passage, queries, spoken, alpha=alpha, languages=LANGUAGES
+    )
+    for language in LANGUAGES:
+        own = [row for row, each in enumerate(spoken) if each == language]
+        np.testing.assert_array_equal(
+            vectors[f"fused-{language}"], fuse(passage, queries[own], alpha)
+        )
+    np.testing.assert_array_equal(vectors["passage"], passage)
+
+
+@given(seed=seeds, spoken=query_languages, alpha=alphas)
+def test_the_fused_vector_is_over_the_queries_of_every_language(
+    seed: int, spoken: list[str], alpha: float
+) -> None:
+    passage, queries = draw(seed, len(spoken))
+    vectors = layout_named("fused").point_vectors(
+        passage, queries, spoken, alpha=alpha, languages=LANGUAGES
+    )
+    assert list(vectors) == ["fused"]
+    np.testing.assert_array_equal(vectors["fused"], fuse(passage, queries, alpha))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@given(seed=seeds, spoken=query_languages)
+def test_with_alpha_0_every_vector_is_the_plain_passage(
+    layout: str, seed: int, spoken: list[str]
+) -> None:
+    passage, queries = draw(seed, len(spoken))
+    vectors = layout_named(layout).point_vectors(
+        passage, queries, spoken, alpha=0.0, languages=LANGUAGES
+    )
+    assert {vector.tobytes() for vector in vectors.values()} == {passage.tobytes()}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@given(
+    seed=seeds,
+    spoken=query_languages,
+    languages=st.lists(st.sampled_from(LANGUAGES), unique=True),
+    asked=st.sampled_from([None, *LANGUAGES, "ja"]),
+    alpha=alphas,
+)
+def test_every_point_has_every_vector_and_searches_find_theirs(
+    layout: str,
+    seed: int,
+    spoken: list[str],
+    languages: list[str],
+    asked: str | None,
+    alpha: float,
+) -> None:
+    chosen = layout_named(layout)
+    known = [language for language in spoken if language in languages]
+    passage, queries = draw(seed, len(known))
+    vectors = chosen.point_vectors(passage, queries, known, alpha=alpha, languages=languages)
+    names = chosen.vector_names(languages)
+    assert list(vectors) == names
+    assert all(each.dtype == np.float32 for each in vectors.values())
+    assert all(each.shape == (DIMENSION,) for each in vectors.values())
+    assert chosen.search_vector(asked, languages) in names
+    assert chosen.plain_vector() in [*names, None]
+
+
+def test_a_question_is_scored_by_its_own_languages_vector() -> None:
+    layout = layout_named("per-language")
+    assert layout.search_vector("de", LANGUAGES) == "fused-de"
+    assert layout.search_vector("sw", LANGUAGES) == "fused-sw"
+
+
+@pytest.mark.parametrize("language", ["ja", None])
+def test_a_question_in_a_language_without_queries_is_scored_by_the_passage(
+    language: str | None,
+) -> None:
+    layout = layout_named("per-language")
+    assert layout.search_vector(language, LANGUAGES) == layout.plain_vector() == "passage"
+
+
+def test_the_fused_layout_has_one_vector_for_all() -> None:
+    layout = layout_named("fused")
+    assert {layout.search_vector(each, LANGUAGES) for each in [*LANGUAGES, None]} == {"fused"}
+    assert layout.plain_vector() is None
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_layout_answers_to_its_name(layout: str) -> None:
+    assert layout_named(layout).name == layout
+    assert 0 < layout_named(layout).default_alpha < 1
+
+
+def test_the_default_is_a_layout() -> None:
+    assert layout_named(DEFAULT_LAYOUT).name == DEFAULT_LAYOUT
+
+
+@pytest.mark.parametrize("name", ["", "Fused", "per_language", "multivector"])
+def test_an_unknown_layout_is_refused_with_the_known_ones(name: str) -> None:
+    with pytest.raises(InputError, match="choose one of fused, per-language"):
+        layout_named(name)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_queries_of_another_dimension_are_refused(layout: str) -> None:
+    passage, _ = draw(0, 0)
+    with pytest.raises(InputError):
+        layout_named(layout).point_vectors(
+            passage,
+            np.ones((2, DIMENSION + 1), dtype=np.float32),
+            ["de", "de"],
+            alpha=0.5,
+            languages=LANGUAGES,
+        )
