@@ -44,7 +44,7 @@ def demo(location: str, api_key: str | None, quiet: bool) -> None:
                 COLLECTION,
                 samples.PASSAGES,
                 samples.QUERIES,
-                generator="written by hand",
+                generator="hand-written sample",
                 progress=show,
             )
         click.echo(
@@ -83,8 +83,8 @@ def _measure(client: Client, asked: list[tuple[Question, Qrel]]) -> None:
     click.echo("2. Measure: does the right passage come first, or among the first ten?\n")
     print_measures(dict(systems))
     click.echo(
-        "\n   The passages, queries and questions of this sample were written by hand for the\n"
-        "   demonstration: the table shows that the machinery works and is no benchmark."
+        "\n   The passages, queries and questions of this sample are hand-written, one by one, for\n"
+        "   this demonstration. The table shows that the machinery works; it is no benchmark."
     )
 
 

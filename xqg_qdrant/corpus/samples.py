@@ -1,4 +1,4 @@
-"""The bundled sample corpus, written by hand for demonstration (CC0)."""
+"""The bundled sample corpus, hand-written for demonstration (CC0); ``samples/README.md``."""
 
 from __future__ import annotations
 

@@ -29,7 +29,8 @@ class PlacedQuestion:
     Attributes:
         question: its id is unique over all languages (``LANG:UPSTREAM_ID``).
         passage_id: the paragraph that answers it.
-        position: among the questions of its paragraph, from 0.
+        position: among the questions of its paragraph, from 0; in English, where English has
+            the question, so that translations of one question are never in different folds.
     """
 
     question: Question
@@ -73,11 +74,7 @@ def read_xquad_r(folder: Path, *, titles: bool = False) -> XquadR:
     Raises:
         InputError: a file is missing or malformed, or files are not parallel; it names the place.
     """
-    files = {
-        normalize_language(match[1]): path
-        for path in sorted(folder.glob("*.json"))
-        if (match := _FILE.fullmatch(path.name))
-    }
+    files = _files(folder)
     if POOL_LANGUAGE not in files:
         raise InputError(
             f"{folder} holds no {POOL_LANGUAGE}.json: give the folder of XQuAD-R's LANG.json files "
@@ -85,7 +82,7 @@ def read_xquad_r(folder: Path, *, titles: bool = False) -> XquadR:
         )
     passages: list[Passage] = []
     sentences: dict[str, tuple[str, ...]] = {}
-    placed: dict[str, str] = {}
+    placed: dict[str, tuple[str, int]] = {}
     for passage_id, title, paragraph, where in _paragraphs(files[POOL_LANGUAGE]):
         text = _get(paragraph, "context", str, where)
         passages.append(
@@ -96,11 +93,11 @@ def read_xquad_r(folder: Path, *, titles: bool = False) -> XquadR:
                 lang=POOL_LANGUAGE,
             )
         )
-        sentences[passage_id] = tuple(
-            text.strip() for text in paragraph.get("sentences") or () if text.strip()
-        )
-        for _, upstream_id, _ in _qas(paragraph, where):
-            placed[upstream_id] = passage_id
+        sentences[passage_id] = _sentences(paragraph, where)
+        for position, (place, upstream_id, _) in enumerate(_qas(paragraph, where)):
+            if upstream_id in placed:
+                raise _twice(place, upstream_id)
+            placed[upstream_id] = passage_id, position
     questions = [
         question
         for language, path in files.items()
@@ -111,13 +108,33 @@ def read_xquad_r(folder: Path, *, titles: bool = False) -> XquadR:
     return XquadR(tuple(passages), sentences, tuple(questions))
 
 
+def _files(folder: Path) -> dict[str, Path]:
+    """The file of each language."""
+    files: dict[str, Path] = {}
+    for path in sorted(folder.glob("*.json")):
+        if not (match := _FILE.fullmatch(path.name)):
+            continue
+        try:
+            language = normalize_language(match[1])
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+        if language in files:
+            raise InputError(f"{path}: {files[language].name} is {language!r} too: keep one")
+        files[language] = path
+    return files
+
+
 def _questions(
-    path: Path, language: str, placed: Mapping[str, str], pool: set[str]
+    path: Path, language: str, placed: Mapping[str, tuple[str, int]], pool: set[str]
 ) -> Iterator[PlacedQuestion]:
+    seen: set[str] = set()
     for passage_id, _, paragraph, where in _paragraphs(path):
-        for position, (place, upstream_id, text) in enumerate(_qas(paragraph, where)):
-            # The English file says which paragraph it is; elsewhere the place in the file does.
-            answer = placed.get(upstream_id, passage_id)
+        for number, (place, upstream_id, text) in enumerate(_qas(paragraph, where)):
+            if upstream_id in seen:
+                raise _twice(place, upstream_id)
+            seen.add(upstream_id)
+            # The English file says where it stands; elsewhere the place in the file does.
+            answer, position = placed.get(upstream_id, (passage_id, number))
             if answer not in pool or (upstream_id in placed and answer != passage_id):
                 raise InputError(
                     f"{place}: question {upstream_id!r} stands at another paragraph than in "
@@ -151,6 +168,17 @@ def _qas(paragraph: Mapping[str, Any], where: str) -> Iterator[tuple[str, str, s
         if not isinstance(qas, dict):
             raise InputError(f"{place}: expected an object")
         yield place, _get(qas, "id", str, place), _get(qas, "question", str, place)
+
+
+def _sentences(paragraph: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    texts = paragraph.get("sentences") or ()
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        raise InputError(f"{where}: field 'sentences' must be a list of strings")
+    return tuple(text.strip() for text in texts if text.strip())
+
+
+def _twice(place: str, upstream_id: str) -> InputError:
+    return InputError(f"{place}: question {upstream_id!r} comes twice in this file")
 
 
 def _get(row: Mapping[str, Any], field: str, kind: type[Any], where: str) -> Any:

@@ -1,0 +1,119 @@
+"""Measure an encoder on XQuAD-R, plain, augmented and with the control, over a range of alpha.
+
+Needs XQuAD-R's ``en.json``, ``ar.json``, … (github.com/google-research-datasets/lareqa) and takes
+about two minutes on two cores. Prints a Markdown table for ``docs/evaluation.md``; ``--articles``
+takes a part of the questions (the pool stays whole), ``--reference`` writes the figures that
+``xqg demo`` shows beside its own.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from xqg_qdrant.client import Client
+from xqg_qdrant.corpus import samples
+from xqg_qdrant.corpus.xquad_r import XquadR, read_xquad_r
+from xqg_qdrant.evaluation.measures import AVERAGE, MEASURES, Row
+from xqg_qdrant.evaluation.xquad_r import evaluate_xquad_r
+from xqg_qdrant.layouts import LAYOUTS
+from xqg_qdrant.models.manifest import DEFAULT_ENCODER
+
+ALPHAS = {
+    "per-language": (0.05, 0.1, 0.2, 0.3, 0.5),
+    "fused": (0.005, 0.01, 0.02, 0.05, 0.1, 0.2),
+}
+
+
+@click.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--encoder", default=DEFAULT_ENCODER, show_default=True)
+@click.option("--articles", default="17-24", show_default=True, help="First and last, from 1.")
+@click.option("--reference", is_flag=True, help="Write the figures that the demo shows.")
+def main(folder: Path, encoder: str, articles: str, reference: bool) -> None:
+    """Print the table of figures on XQuAD-R in FOLDER."""
+    first, last = (int(part) for part in articles.split("-"))
+    data = _only_articles(read_xquad_r(folder), first, last)
+    click.echo(
+        f"{encoder}; questions of articles {articles}: {len(data.questions)} in "
+        f"{len(data.languages)} languages; pool: {len(data.passages)} paragraphs\n"
+    )
+    runs: list[dict[str, Any]] = [{"augment": "none"}]
+    runs += [{"augment": "sentences", "alpha": alpha} for alpha in ALPHAS["per-language"]]
+    for layout, alphas in ALPHAS.items():
+        runs += [{"augment": "questions", "layout": layout, "alpha": alpha} for alpha in alphas]
+    click.echo(f"| system | {' | '.join(MEASURES)} | {' | '.join(f'en {m}' for m in MEASURES)} |")
+    click.echo("|---" * (1 + 2 * len(MEASURES)) + "|")
+    shown = []
+    for run in runs:
+        with Client(":memory:", encoder=encoder) as client:
+            rows = evaluate_xquad_r(client, data, **run)
+        figures = {(row.language, row.measure): row.value for row in rows}
+        cells = [
+            f"{figures[language, name]:.3f}" for language in (AVERAGE, "en") for name in MEASURES
+        ]
+        click.echo(f"| {rows[0].system} | {' | '.join(cells)} |")
+        if _is_default(run):
+            shown.append(rows)
+    click.echo("\nBy language, at the defaults, MRR@10:\n")
+    _print_languages(shown)
+    if reference:
+        _write_reference(shown, encoder, articles, len(data.passages))
+
+
+def _only_articles(data: XquadR, first: int, last: int) -> XquadR:
+    """The questions of some articles; all paragraphs stay in the pool."""
+    kept = tuple(
+        placed
+        for placed in data.questions
+        if first <= int(placed.passage_id.split("-")[0]) + 1 <= last
+    )
+    return replace(data, questions=kept)
+
+
+def _is_default(run: dict[str, Any]) -> bool:
+    if run["augment"] == "none":
+        return True
+    layout = run.get("layout", "per-language")
+    return layout == "per-language" and run["alpha"] == LAYOUTS[layout].default_alpha
+
+
+def _print_languages(systems: list[list[Row]]) -> None:
+    languages = list(dict.fromkeys(row.language for row in systems[0]))
+    click.echo("| system | " + " | ".join(languages) + " |")
+    click.echo("|---" * (1 + len(languages)) + "|")
+    for rows in systems:
+        values = {row.language: row.value for row in rows if row.measure == "MRR@10"}
+        cells = " | ".join(f"{values[language]:.3f}" for language in languages)
+        click.echo(f"| {rows[0].system} | {cells} |")
+
+
+def _write_reference(systems: list[list[Row]], encoder: str, articles: str, pool: int) -> None:
+    with Client(":memory:", encoder=encoder) as client:
+        fingerprint = client._encoder(encoder).fingerprint
+    reference = {
+        "what": f"XQuAD-R, questions of articles {articles}, {pool} English paragraphs, mean of "
+        "ten languages; 'questions' stand for a perfect generator, 'sentences' are the control",
+        "command": f"scripts/measure_xquad_r.py XQUAD-R --articles {articles} --reference",
+        "encoder": encoder,
+        "encoder_fingerprint": fingerprint,
+        "rows": [
+            {
+                "system": rows[0].system,
+                "figures": {
+                    row.measure: round(row.value, 4) for row in rows if row.language == AVERAGE
+                },
+            }
+            for rows in systems
+        ],
+    }
+    samples.REFERENCE.write_text(json.dumps(reference, indent=1) + "\n", encoding="utf-8")
+    click.echo(f"\nwrote {samples.REFERENCE}", err=True)
+
+
+if __name__ == "__main__":
+    main()
