@@ -21,6 +21,7 @@ from xqg_qdrant.corpus.xquad_r import XquadR, read_xquad_r
 from xqg_qdrant.evaluation.measures import AVERAGE, MEASURES, Row
 from xqg_qdrant.evaluation.xquad_r import evaluate_xquad_r
 from xqg_qdrant.layouts import LAYOUTS
+from xqg_qdrant.models.encoder import Encoder
 from xqg_qdrant.models.manifest import DEFAULT_ENCODER
 
 ALPHAS = {
@@ -93,14 +94,12 @@ def _print_languages(systems: list[list[Row]]) -> None:
 
 
 def _write_reference(systems: list[list[Row]], encoder: str, articles: str, pool: int) -> None:
-    with Client(":memory:", encoder=encoder) as client:
-        fingerprint = client._encoder(encoder).fingerprint
     reference = {
         "what": f"XQuAD-R, questions of articles {articles}, {pool} English paragraphs, mean of "
         "ten languages; 'questions' stand for a perfect generator, 'sentences' are the control",
         "command": f"scripts/measure_xquad_r.py XQUAD-R --articles {articles} --reference",
         "encoder": encoder,
-        "encoder_fingerprint": fingerprint,
+        "encoder_fingerprint": Encoder.load(encoder).fingerprint,
         "rows": [
             {
                 "system": rows[0].system,

@@ -1,0 +1,144 @@
+"""Measure how ingesting and searching scale on the embedded engine, in time, memory and disk.
+
+Each size runs in a process of its own, so that peak memory is that size's alone. Beside each rate
+stands the ratio to the alternative measured in the same run: the engine's own bulk rate, with the
+same vectors already made. Passages are sentences of the bundled sample corpus, drawn anew.
+
+Needs nothing but the package; 10,000 passages take about two minutes on two cores. Prints a
+Markdown table for ``docs/performance.md``.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+import click
+import numpy as np
+
+from xqg_qdrant import Client, GeneratedQuery, Passage
+from xqg_qdrant.corpus import samples
+from xqg_qdrant.corpus.jsonl import read_passages, read_queries, read_questions
+from xqg_qdrant.engine.edge import EdgeEngine
+from xqg_qdrant.layouts import LAYOUTS
+
+LANGUAGES = ("ar", "sw", "zh")
+PER_LANGUAGE = 2
+BATCH = 128
+
+
+@click.command()
+@click.option("--sizes", default="1000,3000,10000", show_default=True, help="Numbers of passages.")
+@click.option("--layout", type=click.Choice(list(LAYOUTS)), default="per-language")
+@click.option("--one", type=int, hidden=True, help="Measure one size in this process.")
+def main(sizes: str, layout: str, one: int | None) -> None:
+    """Print a table of rates, memory and disk by number of passages."""
+    if one is not None:
+        click.echo(json.dumps(_measure(one, layout)))
+        return
+    click.echo(
+        f"layout {layout}, {len(LANGUAGES)} languages with {PER_LANGUAGE} queries a passage each\n"
+    )
+    click.echo(
+        "| passages | ingest, passages/s | of the engine's bulk rate | peak RSS, MiB "
+        "| disk, MiB | search p50 / p95, ms | plain p50 ratio |"
+    )
+    click.echo("|---|---|---|---|---|---|---|")
+    for size in sizes.split(","):
+        done = subprocess.run(
+            [sys.executable, __file__, "--one", size, "--layout", layout],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        row = json.loads(done.stdout)
+        click.echo(
+            f"| {row['passages']:,} | {row['rate']:,.0f} | {row['share']:.2f} | {row['rss']:,.0f} "
+            f"| {row['disk']:,.0f} | {row['p50']:.2f} / {row['p95']:.2f} | {row['ratio']:.2f} |"
+        )
+
+
+def _measure(size: int, layout: str) -> dict[str, float]:
+    folder = Path(tempfile.mkdtemp(prefix="xqg-bench-"))
+    try:
+        with Client(folder / "client") as client:
+            began = time.perf_counter()
+            client.ingest("c", _passages(size), _queries(size), layout=layout)
+            rate = size / (time.perf_counter() - began)
+            rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            times = _search_times(client, augmented=True)
+            plain = _search_times(client, augmented=False) if layout != "fused" else times
+        disk = sum(path.stat().st_blocks for path in folder.rglob("*")) * 512 / 2**20
+        share = rate / _bulk_rate(folder)
+    finally:
+        shutil.rmtree(folder)
+    return {
+        "passages": size,
+        "rate": rate,
+        "share": share,
+        "rss": rss,
+        "disk": disk,
+        "p50": 1000 * median(times),
+        "p95": 1000 * float(np.quantile(times, 0.95)),
+        "ratio": median(times) / median(plain),
+    }
+
+
+def _bulk_rate(folder: Path) -> float:
+    """Points a second that the engine itself takes, the same ones, and indexes."""
+    with EdgeEngine(folder / "client") as source, EdgeEngine(folder / "bulk") as target:
+        points = list(source.scroll("c", with_vectors=True))
+        began = time.perf_counter()
+        target.create("c", source.info("c").dimensions, ("passage_id", "lang", "queries[].lang"))
+        for start in range(0, len(points), BATCH):
+            target.upsert("c", points[start : start + BATCH])
+        target.optimize("c")
+        return len(points) / (time.perf_counter() - began)
+
+
+def _search_times(client: Client, *, augmented: bool) -> list[float]:
+    """Seconds of each of some searches, encoding included, after a warm-up."""
+    asked = [question for _, (question, _) in read_questions(samples.QUESTIONS)]
+    asked = [question for question in asked if question.lang in LANGUAGES]
+    times = []
+    for question in [*asked[:20], *asked]:
+        began = time.perf_counter()
+        client.search("c", question.text, lang=question.lang, augmented=augmented)
+        times.append(time.perf_counter() - began)
+    return times[20:]
+
+
+def _passages(size: int) -> Iterator[Passage]:
+    rng = random.Random(0)
+    sentences = [
+        sentence.strip()
+        for _, passage in read_passages(samples.PASSAGES)
+        for sentence in passage.text.split(". ")
+    ]
+    for number in range(size):
+        text = ". ".join(rng.choices(sentences, k=4)) + "."
+        yield Passage(f"p{number}", text, lang="en", metadata={"number": number})
+
+
+def _queries(size: int) -> Iterator[GeneratedQuery]:
+    rng = random.Random(1)
+    texts: dict[str, list[str]] = {lang: [] for lang in LANGUAGES}
+    for _, query in read_queries(samples.QUERIES):
+        texts.get(query.lang, []).append(query.text)
+    for number in range(size):
+        for lang in LANGUAGES:
+            for text in rng.choices(texts[lang], k=PER_LANGUAGE):
+                yield GeneratedQuery(f"p{number}", lang, text)
+
+
+if __name__ == "__main__":
+    main()
