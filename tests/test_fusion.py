@@ -169,7 +169,7 @@ def test_another_alpha_is_refused_everywhere(alpha: Any) -> None:
         lambda: tunable_query(one, alpha),
         lambda: query_share(alpha, 1),
     ):
-        with pytest.raises(InputError, match="alpha is .*: give a number from 0"):
+        with pytest.raises(InputError, match=r"alpha is .*: give a number from 0"):
             call()
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from xqg_qdrant.models.encoder import Encoder
 
 Record = TypeVar("Record")
+
+MANIFEST_SECONDS = 5.0
+"""For so long a search trusts the manifest that it read: a server need not be asked every time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,7 @@ class Client:
         self._threads = threads
         self._encoders: dict[str, Encoder] = {}
         self._detectors: dict[tuple[str, ...], LanguageDetector] = {}
+        self._manifests: dict[str, tuple[float, CollectionManifest]] = {}
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -162,6 +168,7 @@ class Client:
             PartialIngest: the engine failed on the way; what is in stays in.
             ModelError: the encoder cannot be loaded.
         """
+        self._manifests.pop(collection, None)
         return ingest(
             self._engine,
             collection,
@@ -264,8 +271,7 @@ class Client:
         ]
         languages = _languages_of(texts, lang)
         where = parse_filters(filters, passage_lang)
-        self._engine.require(collection)
-        manifest = read_manifest(self._engine, collection)
+        manifest = self._manifest(collection)
         encoder = self._search_encoder(manifest, collection)
         using = self._vectors_for(manifest, texts, languages, augmented=augmented)
         vectors = encoder.encode_queries(texts)
@@ -311,7 +317,17 @@ class Client:
         Raises:
             CollectionNotFound: there is none of that name.
         """
+        self._manifests.pop(collection, None)
         self._engine.delete(collection)
+
+    def _manifest(self, collection: str) -> CollectionManifest:
+        """The manifest of a collection, read anew every few seconds at most."""
+        read_at, manifest = self._manifests.get(collection, (-math.inf, None))
+        if manifest is None or time.monotonic() - read_at > MANIFEST_SECONDS:
+            self._engine.require(collection)
+            manifest = read_manifest(self._engine, collection)
+            self._manifests[collection] = (time.monotonic(), manifest)
+        return manifest
 
     def _ingest_encoder(self) -> Encoder:
         return self._encoder(DEFAULT_ENCODER if self._chosen is None else self._chosen)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from xqg_qdrant.errors import CollectionMismatch
+from xqg_qdrant.errors import CollectionMismatch, InputError
 from xqg_qdrant.layouts import Layout, layout_named
 from xqg_qdrant.records import GeneratedQuery, Hit, Passage
 
@@ -94,7 +94,7 @@ class CollectionManifest:
         Raises:
             CollectionMismatch: it is not a manifest that this release reads.
         """
-        version = row.get("schema_version")
+        version = row.get("schema_version") if isinstance(row, Mapping) else None
         if version != SCHEMA_VERSION:
             raise CollectionMismatch(
                 f"collection {collection!r} has schema version {version!r}, this release reads "
@@ -103,11 +103,11 @@ class CollectionManifest:
         try:
             manifest = cls(**{**row, "languages": tuple(row["languages"])})
             layout_named(manifest.layout)
-        except (TypeError, KeyError) as error:
+            return replace(manifest, alpha=float(manifest.alpha), dimension=int(manifest.dimension))
+        except (TypeError, ValueError, KeyError, InputError) as error:
             raise CollectionMismatch(
                 f"the manifest of collection {collection!r} is damaged: {error}"
             ) from None
-        return replace(manifest, alpha=float(manifest.alpha), dimension=int(manifest.dimension))
 
     @property
     def layout_object(self) -> Layout:

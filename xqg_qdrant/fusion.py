@@ -51,9 +51,7 @@ def fuse(passage: npt.ArrayLike, queries: npt.ArrayLike, alpha: float) -> Vector
     Raises:
         InputError: alpha outside [0, 1], or shapes that do not fit.
     """
-    vector = np.asarray(passage, dtype=np.float32)
-    if vector.ndim != 1:
-        raise InputError(f"a passage's vector has shape (dimension,), this one {vector.shape}")
+    vector = _passage_vector(passage)
     return fuse_sum(vector, sum_queries(queries, vector.shape[0]), alpha)
 
 
@@ -92,9 +90,13 @@ def language_sums(
         dimension: of the vectors; needed where n is 0.
 
     Raises:
-        InputError: n vectors but another number of languages.
+        InputError: n vectors but another number of languages, or of another dimension.
     """
-    matrix = np.asarray(queries, dtype=np.float64).reshape(-1, dimension)
+    matrix = np.asarray(queries, dtype=np.float64)
+    if matrix.size == 0:
+        matrix = matrix.reshape(0, dimension)
+    if matrix.ndim != 2 or matrix.shape[1] != dimension:
+        raise InputError(f"queries have shape {matrix.shape}, wanted (n, {dimension})")
     if len(languages) != len(matrix):
         raise InputError(f"{len(matrix)} query vectors but {len(languages)} languages")
     rows: dict[str, list[int]] = {}
@@ -122,8 +124,11 @@ def tunable_passage(passage: npt.ArrayLike, queries: npt.ArrayLike) -> Vector:
 
     The dot product is linear, so with :func:`tunable_query` it scores exactly as :func:`fuse`
     would, for any alpha chosen per query.
+
+    Raises:
+        InputError: shapes that do not fit.
     """
-    vector = np.asarray(passage, dtype=np.float32)
+    vector = _passage_vector(passage)
     total = sum_queries(queries, vector.shape[0]).astype(np.float32)
     return np.concatenate([vector, total])
 
@@ -137,3 +142,10 @@ def tunable_query(question: npt.ArrayLike, alpha: float) -> Vector:
     alpha = check_alpha(alpha)
     vector = np.asarray(question, dtype=np.float32)
     return np.concatenate([(1.0 - alpha) * vector, alpha * vector]).astype(np.float32)
+
+
+def _passage_vector(passage: npt.ArrayLike) -> Vector:
+    vector = np.asarray(passage, dtype=np.float32)
+    if vector.ndim != 1:
+        raise InputError(f"a passage's vector has shape (dimension,), this one {vector.shape}")
+    return vector

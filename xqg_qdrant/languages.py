@@ -68,11 +68,12 @@ class LanguageDetector:
     def __init__(self, languages: Iterable[str]) -> None:
         wanted = parse_languages(languages)
         identifier = _identifier()
-        known = set(identifier.labels)
-        self.languages = tuple(lang for lang in wanted if lang in known)
-        self.undetectable = tuple(lang for lang in wanted if lang not in known)
+        # The detector's own spelling of some codes is another one: tl for fil, kik for ki.
+        labels = {normalize_language(label): label for label in identifier.labels}
+        self.languages = tuple(lang for lang in wanted if lang in labels)
+        self.undetectable = tuple(lang for lang in wanted if lang not in labels)
         if self.languages:
-            identifier.set_languages(self.languages)
+            identifier.set_languages([labels[lang] for lang in self.languages])
         self._identifier = identifier
 
     def detect(self, text: str) -> str | None:
@@ -81,7 +82,7 @@ class LanguageDetector:
             return None
         if len(self.languages) == 1:
             return self.languages[0]
-        return str(self._identifier.classify(text)[0])
+        return normalize_language(self._identifier.classify(text)[0])
 
 
 @lru_cache(maxsize=1)

@@ -83,8 +83,8 @@ def _measure(client: Client, asked: list[tuple[Question, Qrel]]) -> None:
     click.echo("2. Measure: does the right passage come first, or among the first ten?\n")
     print_measures(dict(systems))
     click.echo(
-        "\n   The passages, queries and questions of this sample are hand-written, one by one, for\n"
-        "   this demonstration. The table shows that the machinery works; it is no benchmark."
+        "\n   The passages, queries and questions of this sample are hand-written, one by one,\n"
+        "   for this demonstration. The table shows that the machinery works; it is no benchmark."
     )
 
 

@@ -149,9 +149,7 @@ def check_question(question: Question) -> Question:
         InputError: a field is not what :class:`Question` says.
     """
     check_text(question.text, "text", limit=MAX_QUERY_CHARS)
-    return replace(
-        question, id=check_id(question.id, "id"), lang=_check_language(question.lang)
-    )
+    return replace(question, id=check_id(question.id, "id"), lang=_check_language(question.lang))
 
 
 def _check_language(value: object) -> str:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from xqg_qdrant.client import Client
 from xqg_qdrant.corpus.xquad_r import PlacedQuestion, XquadR
-from xqg_qdrant.errors import InputError
+from xqg_qdrant.errors import CollectionMismatch, InputError
 from xqg_qdrant.evaluation.measures import DEPTH, Row, measure
 from xqg_qdrant.layouts import DEFAULT_LAYOUT, layout_named
 from xqg_qdrant.loader import Progress
@@ -47,8 +47,11 @@ def evaluate_xquad_r(
 
     Raises:
         InputError: the data has no sentences, or other arguments are wrong.
+        CollectionMismatch: a collection found holds other data.
         XqgError: loading or searching failed.
     """
+    if augment not in AUGMENTS:
+        raise InputError(f"unknown augmentation {augment!r}: choose one of {', '.join(AUGMENTS)}")
     chosen = layout_named(layout)
     alpha = chosen.default_alpha if alpha is None else alpha
     if augment == "none":
@@ -67,6 +70,12 @@ def evaluate_xquad_r(
         report = client.ingest(
             collection, data.passages, queries, layout=layout, alpha=alpha, progress=progress
         )
+        if report.points != len(data.passages):
+            raise CollectionMismatch(
+                f"collection {collection!r} at {report.location} holds {report.points} passages, "
+                f"this data has {len(data.passages)}: other data was measured there. Delete the "
+                "collection, or measure at another place"
+            )
         encoder = report.encoder
         hits = client.search_batch(
             collection,

@@ -10,12 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
-from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -56,10 +54,8 @@ class Staging:
         self.queries: Counter[str] = Counter()
         self.duplicates = 0
         self._digest = hashlib.sha256()
-        self._folder = tempfile.TemporaryDirectory(prefix="xqg-staging-")
-        self._database = sqlite3.connect(
-            Path(self._folder.name) / "input.sqlite", isolation_level=None
-        )
+        # The empty name: a file in the temporary folder that goes away with this process.
+        self._database = sqlite3.connect("", isolation_level=None)
         with _disk():
             self._database.executescript(_SCHEMA)
             self._database.execute("BEGIN")
@@ -74,7 +70,6 @@ class Staging:
         trace: TracebackType | None,
     ) -> None:
         self._database.close()
-        self._folder.cleanup()
 
     @property
     def fingerprint(self) -> str:
@@ -181,6 +176,6 @@ def _disk() -> Iterator[None]:
         yield
     except sqlite3.OperationalError as error:
         raise StorageError(
-            f"cannot lay down the input in {tempfile.gettempdir()}: {error}; make room, or set "
+            f"cannot lay down the input in the temporary folder: {error}; make room there, or set "
             "TMPDIR to a folder with room"
         ) from error

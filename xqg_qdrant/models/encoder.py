@@ -33,6 +33,9 @@ BATCH_SIZE = 32
 WINDOW = 4_096
 """Texts of a stream that are held, sorted by length and batched together."""
 
+MAX_THREADS = 1_024
+"""onnxruntime starts as many as it is told, and a million of them never end starting."""
+
 _BATCH_TOKENS = 16_384
 """Most tokens, padding included, in one run of the model: what bounds its memory."""
 
@@ -86,10 +89,10 @@ class Encoder:
 
         Raises:
             ModelError: the folder is missing, damaged, hostile or no encoder.
-            InputError: threads is not positive.
+            InputError: threads is not from 1 to 1024.
         """
-        if threads is not None and (isinstance(threads, bool) or threads < 1):
-            raise InputError(f"threads is {threads!r}: give a positive number")
+        if threads is not None and (isinstance(threads, bool) or not 1 <= threads <= MAX_THREADS):
+            raise InputError(f"threads is {threads!r}: give a number from 1 to {MAX_THREADS}")
         manifest = read_encoder_manifest(find_model(name_or_folder))
         manifest.verify_files()
         session = _open_session(manifest.folder / MODEL_FILE, threads)
@@ -129,6 +132,7 @@ class Encoder:
 
         Raises:
             InputError: a text is no string, or is blank.
+            ModelError: the model fails, or makes other vectors than its manifest says.
         """
         return self._encode_and_warn(texts, "query", batch_size)
 
@@ -204,7 +208,10 @@ class Encoder:
             feeds["attention_mask"][row, : len(encoding.ids)] = 1
         if "token_type_ids" in self._inputs:
             feeds["token_type_ids"] = np.zeros(shape, dtype=np.int64)
-        vectors = self._session.run(["embedding"], feeds)[0]
+        try:
+            vectors = self._session.run(["embedding"], feeds)[0]
+        except Exception as error:
+            raise ModelError(f"{self.manifest.folder}: the model failed: {error}") from error
         if vectors.shape != (len(encodings), self.dimension):
             raise ModelError(
                 f"{self.manifest.folder}: the model made vectors of shape {vectors.shape}, "

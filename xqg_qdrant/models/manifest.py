@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ SCHEMA_VERSION = 1
 MAX_DIMENSION = 65_536
 MAX_LENGTH = 65_536
 
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _SIMILARITIES = ("cosine", "dot")
 
 
@@ -143,7 +145,7 @@ def read_encoder_manifest(folder: Path) -> EncoderManifest:
         passage=field.text_kind("passage"),
         pad_token_id=field.whole("pad_token_id", 0, 2**31),
         precision=field.text("precision"),
-        languages=tuple(str(code) for code in row.get("languages") or ()),
+        languages=field.texts("languages"),
         license=str(row.get("license") or "unknown"),
         source=field.mapping("source"),
         files=field.files(),
@@ -205,15 +207,25 @@ class _Fields:
 
     def text(self, name: str) -> str:
         value = self.row.get(name)
-        if not isinstance(value, str) or not value:
+        if not _is_text(value) or not value:
             raise ModelError(f"{self.path}: {name!r} must be a non-empty string, not {value!r}")
-        return value
+        return str(value)
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        value = self.row.get(name)
+        if value is None:
+            return ()
+        if not isinstance(value, list) or not all(_is_text(each) for each in value):
+            raise ModelError(f"{self.path}: {name!r} must be a list of strings")
+        return tuple(value)
 
     def whole(self, name: str, low: int, high: int) -> int:
         return self._whole(self.row.get(name), name, low, high)
 
     def mapping(self, name: str) -> Mapping[str, Any]:
-        value = self.row.get(name) or {}
+        value = self.row.get(name)
+        if value is None:
+            return {}
         if not isinstance(value, dict):
             raise ModelError(f"{self.path}: {name!r} must be an object")
         return value
@@ -221,7 +233,7 @@ class _Fields:
     def text_kind(self, name: str) -> TextKind:
         value = self.mapping(name)
         prefix = value.get("prefix", "")
-        if not isinstance(prefix, str):
+        if not _is_text(prefix):
             raise ModelError(f"{self.path}: '{name}.prefix' must be a string")
         length = self._whole(value.get("max_length"), f"{name}.max_length", 2, MAX_LENGTH)
         return TextKind(prefix, length)
@@ -230,10 +242,10 @@ class _Fields:
         hashes: dict[str, str] = {}
         for name, entry in self.mapping("files").items():
             # A manifest may come from anywhere: it must not make us read outside its folder.
-            if name in ("", ".", "..") or "/" in name or "\\" in name or "\x00" in name:
+            if name in ("", ".", "..") or "/" in name or "\\" in name or not name.isprintable():
                 raise ModelError(f"{self.path}: {name!r} is not the plain name of a file")
             digest = entry.get("sha256") if isinstance(entry, dict) else entry
-            if not isinstance(digest, str) or len(digest) != 64:
+            if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
                 raise ModelError(f"{self.path}: 'files.{name}' has no sha256")
             hashes[name] = digest.lower()
         for name in (MODEL_FILE, TOKENIZER_FILE):
@@ -247,3 +259,14 @@ class _Fields:
                 f"{self.path}: {name!r} must be a whole number from {low} to {high}, not {value!r}"
             )
         return value
+
+
+def _is_text(value: object) -> bool:
+    """Whether it is a string without lone surrogates, which no file name or tokenizer takes."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
