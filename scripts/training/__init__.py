@@ -1,0 +1,1 @@
+"""Steps that the training scripts of the bundled encoders share."""
