@@ -25,7 +25,7 @@ from xqg_qdrant.models.encoder import Encoder
 from xqg_qdrant.models.manifest import DEFAULT_ENCODER
 
 ALPHAS = {
-    "per-language": (0.05, 0.1, 0.2, 0.3, 0.5),
+    "per-language": (0.05, 0.1, 0.15, 0.2, 0.3, 0.5),
     "fused": (0.005, 0.01, 0.02, 0.05, 0.1, 0.2),
 }
 

@@ -37,6 +37,7 @@ IN_ORDER = ("ntrex", "tico19")
 """Sources whose sentences follow each other as they do in their documents."""
 
 _XQUAD = "xquad_first24"
+_AFRIQA = "afriqa"
 _SHINGLE = 8
 
 
@@ -109,25 +110,6 @@ class Corpus:
         texts.update(dict.fromkeys(a.text for a in self.asked if a.language == "en"))
         return list(texts)
 
-    def taught(self, sentences_per_source: int) -> list[str]:
-        """The English strings that the teacher is to encode.
-
-        The teacher's vectors are the slowest step of all, and the second ten thousand sentences
-        of a source teach less than the first: of each source only so many are taken. What has no
-        vector of the teacher is trained on as a translation only; so are passages, which the
-        questions teach.
-        """
-        texts: dict[str, None] = {}
-        taken: Counter[str] = Counter()
-        for pair in self.pairs:
-            if pair.kind == "s" and pair.english not in texts:
-                if taken[pair.source] >= sentences_per_source:
-                    continue
-                taken[pair.source] += 1
-            if pair.kind != "p":
-                texts[pair.english] = None
-        return list(texts)
-
     def by_language(self) -> dict[str, list[str]]:
         """Every distinct string of each language, English included."""
         texts: dict[str, dict[str, None]] = {"en": dict.fromkeys(self.english())}
@@ -136,15 +118,21 @@ class Corpus:
         return {language: list(found) for language, found in texts.items()}
 
 
-def load_corpus(data: Path, *, names_per_language: int) -> Corpus:
+def load_corpus(data: Path, *, names_per_language: int, hold_out_afriqa: bool = False) -> Corpus:
     """Read everything under ``data/parallel`` that may be trained on.
 
     Args:
         data: the folder that holds ``parallel`` and ``xquad-r-dev``.
         names_per_language: how many person names of each language to keep; they would otherwise
             be a quarter of all lines.
+        hold_out_afriqa: leave AfriQA's dev questions out, so that figures on them mean something.
     """
     split = XquadSplit(data)
+    afriqa = list(_json_lines(data / "parallel" / _AFRIQA / "gold_passages.jsonl"))
+    held_out: set[str] = set()
+    if hold_out_afriqa:
+        held_out = {row["q_en"] for row in afriqa if row["split"] == "dev"}
+        afriqa = [row for row in afriqa if row["q_en"] not in held_out]
     pairs: list[Pair] = []
     for path in sorted((data / "parallel").glob("*/*.tsv")):
         source, language = path.parent.name, path.stem
@@ -160,7 +148,7 @@ def load_corpus(data: Path, *, names_per_language: int) -> Corpus:
                 if number % step or names >= names_per_language:
                     continue
                 names += 1
-            if split.repeats_development(english):
+            if english in held_out or split.repeats_development(english):
                 continue
             pairs.append(Pair(english, foreign, language, kind, source, number))
     passages = [Passage(title, text, title) for title, text in split.train_passages]
@@ -171,7 +159,7 @@ def load_corpus(data: Path, *, names_per_language: int) -> Corpus:
             found = next((i for text, i in where.items() if _squeeze(pair.english) in text), None)
             if found is not None:
                 asked.append(Asked(pair.foreign, pair.language, found))
-    for row in _json_lines(data / "parallel/afriqa/gold_passages.jsonl"):
+    for row in afriqa:
         if split.repeats_development(row["passage"]) or split.repeats_development(row["q_en"]):
             continue
         if row["passage"] not in where:
@@ -191,7 +179,8 @@ class Development:
         passages: all 120 English paragraphs of articles 1-24, the pool.
         questions: language to (question, index of its passage), articles 17-24 only.
         more_passages: 120 English passages of AfriQA, which make the pool harder.
-        afriqa: language to (question, index into ``afriqa_passages``), AfriQA's dev split.
+        afriqa: language to (question, index into ``afriqa_passages``), AfriQA's dev split;
+            empty unless they were held out of the training.
         afriqa_passages: the passages of AfriQA's train and dev splits.
     """
 
@@ -202,14 +191,14 @@ class Development:
     afriqa_passages: list[str]
 
 
-def load_development(data: Path) -> Development:
+def load_development(data: Path, *, hold_out_afriqa: bool = False) -> Development:
     """Read the questions and pools that figures are computed on."""
     split = XquadSplit(data)
     afriqa: dict[str, list[tuple[str, int]]] = {}
     where: dict[str, int] = {}
-    for row in _json_lines(data / "parallel/afriqa/gold_passages.jsonl"):
+    for row in _json_lines(data / "parallel" / _AFRIQA / "gold_passages.jsonl"):
         index = where.setdefault(row["passage"], len(where))
-        if row["split"] == "dev":
+        if hold_out_afriqa and row["split"] == "dev":
             afriqa.setdefault(row["lang"], []).append((row["q"], index))
     texts = list(where)
     step = max(1, len(texts) // 120)

@@ -110,19 +110,19 @@ class Recipe:
     """
 
     seed: int = 0
-    steps: int = 2_500
+    steps: int = 2_000
     learning_rate: float = 1.5e-3
     pairs: int = 1_024
     questions: int = 256
     passages: int = 256
     temperature: float = 0.05
-    cosine: float = 3.0
-    retrieval: float = 1.0
+    cosine: float = 12.0
+    retrieval: float = 0.3
     drop: float = 0.1
     small_language: float = -0.4
 
 
-KIND_WEIGHTS = {"q": 3.0, "s": 1.0, "p": 1.0, "w": 0.12, "n": 0.12}
+KIND_WEIGHTS = {"q": 3.0, "s": 1.0, "p": 1.0, "w": 0.08, "n": 0.08}
 
 
 class Translations(NamedTuple):
@@ -151,6 +151,7 @@ class Retrieval(NamedTuple):
         answer: of each question, its passage.
         passages: bags of passages, first those with a text of their own.
         titles: bags of their titles.
+        teacher_of: of each passage, its row among the teacher's vectors, or -1.
         group: of each passage; those of one document are hard negatives of each other.
         weight: how often each question is drawn.
         runs: pairs (rows of ``Translations``) whose English sides follow each other in a
@@ -161,6 +162,7 @@ class Retrieval(NamedTuple):
     answer: Array
     passages: Bags
     titles: Bags
+    teacher_of: Array
     group: Array
     weight: NDArray[np.float64]
     runs: tuple[Array, Array]
@@ -219,9 +221,9 @@ def train(
     """Train a table of token vectors.
 
     Four losses, of which the first two come from the teacher and the last two from the data: the
-    cosine of both sides of a pair to the teacher's vector of the English side; the same as a
-    contrast within the batch; the contrast between both sides; and the contrast between a
-    question and the passages.
+    cosine of both sides of a pair to the teacher's vector of the English side, and of a passage to
+    its own; the same of pairs as a contrast within the batch; the contrast between both sides; and
+    the contrast between a question and the passages.
 
     Args:
         table: where it starts.
@@ -265,6 +267,7 @@ def train(
         loss = _translation_loss(foreign, english, rows, translations, teacher, recipe)
         found = _search_loss(search, batch, translations, recipe.temperature)
         loss = loss + recipe.retrieval * found
+        loss = loss + recipe.cosine * _passage_loss(search[1], batch.pool, retrieval, teacher)
         tokens += sum(len(group.ids) for group in texts)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
@@ -392,6 +395,18 @@ def _search_loss(
     mask = torch.zeros_like(scores, dtype=torch.bool)
     mask[len(questions) :, len(passages) :] = torch.from_numpy(overlap)
     return F.cross_entropy(scores.masked_fill(mask, -torch.inf), torch.from_numpy(target))
+
+
+def _passage_loss(
+    passages: Tensor, pool: Array, data: Retrieval, teacher: NDArray[np.float16]
+) -> Tensor:
+    """Passages to the teacher's vectors of them."""
+    rows = data.teacher_of[pool]
+    known = rows >= 0
+    if not known.any():
+        return passages.new_zeros(())
+    target = torch.from_numpy(teacher[rows[known]].astype(np.float32))
+    return (1 - (passages[torch.from_numpy(known)] * target).sum(dim=1)).mean()
 
 
 def _with_titles(data: Retrieval, rows: Array, rng: np.random.Generator) -> Texts:

@@ -86,11 +86,13 @@ def average(by_language: dict[str, Figures], languages: Sequence[str] = XQUAD_LA
 
 def summary(report: Report) -> str:
     """One line: the ten languages' average and English, both pools."""
-    return (
+    line = (
         f"ten languages {average(report.xquad)}, English {report.xquad['en']}; "
-        f"harder pool {average(report.harder)}, English {report.harder['en']}; "
-        f"AfriQA dev {average(report.afriqa, tuple(report.afriqa))}"
+        f"harder pool {average(report.harder)}, English {report.harder['en']}"
     )
+    if report.afriqa:
+        line += f"; AfriQA dev {average(report.afriqa, tuple(report.afriqa))}"
+    return line
 
 
 def markdown(report: Report) -> str:
@@ -105,7 +107,8 @@ def markdown(report: Report) -> str:
         rows.append((code, report.xquad[code], report.harder[code]))
     for name, near, far in rows:
         lines.append(f"| {name} | " + " | ".join(f"{value:.3f}" for value in (*near, *far)) + " |")
-    lines += ["", "| AfriQA dev | R@1 | R@10 | MRR@10 |", "|---|---|---|---|"]
+    if report.afriqa:
+        lines += ["", "| AfriQA dev | R@1 | R@10 | MRR@10 |", "|---|---|---|---|"]
     for name, found in report.afriqa.items():
         lines.append(f"| {name} | " + " | ".join(f"{value:.3f}" for value in found) + " |")
     return "\n".join(lines)

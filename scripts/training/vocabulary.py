@@ -21,18 +21,36 @@ _LONGEST = 2_000
 """Characters of a training text that count; longer lines slow SentencePiece down."""
 
 
+_DROPPED = (
+    r"(?<=[\u0370-\u03ff\u0600-\u06ff])\p{Mn}+"  # Greek accents; Arabic vowels and hamzas
+    r"|(?<=\u0435)\u0308"  # the dots of the Russian yo
+    r"|\u093c|\u0640"  # Devanagari nukta, Arabic tatweel
+    r"|\p{Cf}"  # soft hyphens, zero-width joiners, marks of direction and of byte order
+)
+_SAME = {
+    "i\u0307": "i",  # what lower-casing makes of the Turkish capital dotted I
+    "\u03c2": "\u03c3",  # Greek final sigma
+    "\u0629": "\u0647",  # Arabic ta marbuta
+    "\u0649": "\u064a",  # Arabic alif maqsura
+    "\u0901": "\u0902",  # Devanagari candrabindu
+}
+
+
 def normalizer() -> Any:
-    """NFKC and lower case; invisible characters go, and white space becomes single spaces."""
+    """NFKC, lower case, and one spelling where a language writes the same word in several.
+
+    Accents of Greek, vowel signs and hamzas of Arabic and the like are written by some and left
+    out by others, as every search engine's analysers for these languages know.
+    """
     from tokenizers import Regex, normalizers
 
     return normalizers.Sequence(
         [
-            normalizers.NFKC(),
+            normalizers.NFKD(),
             normalizers.Lowercase(),
-            # What lower-casing makes of the Turkish capital dotted I.
-            normalizers.Replace("i\u0307", "i"),
-            # Invisible ones: soft hyphens, zero-width joiners, marks of direction and byte order.
-            normalizers.Replace(Regex(r"\p{Cf}"), ""),
+            normalizers.Replace(Regex(_DROPPED), ""),
+            *(normalizers.Replace(variant, letter) for variant, letter in _SAME.items()),
+            normalizers.NFC(),
             normalizers.Replace(Regex(r"[\s\p{Cc}]+"), " "),
             normalizers.Strip(),
         ]

@@ -16,6 +16,7 @@ import pytest
 from tests.behaviour.conftest import XQG, Run, write_corpus
 from tests.tiny import build_encoder
 from xqg_qdrant.cli import main
+from xqg_qdrant.layouts import PerLanguageLayout
 
 COMMANDS = ["demo", "ingest", "search", "info", "dump", "delete", "models", "eval", "eval xquad-r"]
 
@@ -159,7 +160,7 @@ def test_info_lists_and_describes(xqg: Run, library: str) -> None:
     assert "sw 80" in described
     row = json.loads(xqg("info", "--from", library, "-c", "c", "--json").stdout)
     assert row["complete"] is True
-    assert row["manifest"]["alpha"] == 0.2
+    assert row["manifest"]["alpha"] == PerLanguageLayout.default_alpha
     (row,) = json.loads(xqg("info", "--from", library, "--json").stdout)
     assert row["name"] == "c"
 

@@ -17,7 +17,7 @@ from xqg_qdrant.evaluation.measures import DEPTH, measure
 from xqg_qdrant.records import Qrel, Question
 
 COLLECTION = "encyclopaedia"
-SHOWN_LANGUAGES = ("ar", "sw", "ja")
+SHOWN_QUESTIONS = ("niger-river-ar", "kora-sw", "nowruz-ja")
 
 
 @click.command()
@@ -90,10 +90,10 @@ def _measure(client: Client, asked: list[tuple[Question, Qrel]]) -> None:
 
 def _search(client: Client, asked: list[tuple[Question, Qrel]]) -> None:
     click.echo("\n3. Search: ask in any of the languages, the language is detected\n")
-    for number, lang in enumerate(SHOWN_LANGUAGES):
-        in_language = [question for question, _ in asked if question.lang == lang]
-        question = in_language[number * len(in_language) // len(SHOWN_LANGUAGES)]
-        click.echo(f"   {lang}: {question.text}")
+    by_id = {question.id: question for question, _ in asked}
+    for shown in SHOWN_QUESTIONS:
+        question = by_id[shown]
+        click.echo(f"   {question.lang}: {question.text}")
         print_hits(client.search(COLLECTION, question.text, limit=2))
         click.echo()
 
