@@ -1,9 +1,9 @@
 """Measure an encoder on XQuAD-R, plain, augmented and with the control, over a range of alpha.
 
 Needs XQuAD-R's ``en.json``, ``ar.json``, … (github.com/google-research-datasets/lareqa) and takes
-about two minutes on two cores. Prints a Markdown table for ``docs/evaluation.md``; ``--articles``
-takes a part of the questions (the pool stays whole), ``--reference`` writes the figures that
-``xqg demo`` shows beside its own.
+about four minutes on two cores. Prints Markdown tables for ``docs/evaluation.md``; ``--articles``
+asks a part of the questions (all of them augment, the pool stays whole), ``--reference`` writes the
+figures that ``xqg demo`` shows beside its own.
 """
 
 from __future__ import annotations
@@ -38,9 +38,10 @@ ALPHAS = {
 def main(folder: Path, encoder: str, articles: str, reference: bool) -> None:
     """Print the table of figures on XQuAD-R in FOLDER."""
     first, last = (int(part) for part in articles.split("-"))
-    data = _only_articles(read_xquad_r(folder), first, last)
+    data = read_xquad_r(folder)
+    asked = sum(first <= placed.article <= last for placed in data.questions)
     click.echo(
-        f"{encoder}; questions of articles {articles}: {len(data.questions)} in "
+        f"{encoder}; questions of articles {articles}: {asked:,} in "
         f"{len(data.languages)} languages; pool: {len(data.passages)} paragraphs\n"
     )
     runs: list[dict[str, Any]] = [{"augment": "none"}]
@@ -52,7 +53,7 @@ def main(folder: Path, encoder: str, articles: str, reference: bool) -> None:
     shown = []
     for run in runs:
         with Client(":memory:", encoder=encoder) as client:
-            rows = evaluate_xquad_r(client, data, **run)
+            rows = evaluate_xquad_r(client, data, articles=(first, last), **run)
         figures = {(row.language, row.measure): row.value for row in rows}
         cells = [
             f"{figures[language, name]:.3f}" for language in (AVERAGE, "en") for name in MEASURES
@@ -62,18 +63,43 @@ def main(folder: Path, encoder: str, articles: str, reference: bool) -> None:
             shown.append(rows)
     click.echo("\nBy language, at the defaults, MRR@10:\n")
     _print_languages(shown)
+    click.echo("\nWhat the rest of the pool does, per-language, MRR@10:\n")
+    _print_pools(data, encoder, first, last)
     if reference:
         _write_reference(shown, encoder, articles, len(data.passages))
 
 
-def _only_articles(data: XquadR, first: int, last: int) -> XquadR:
-    """The questions of some articles; all paragraphs stay in the pool."""
-    kept = tuple(
-        placed
-        for placed in data.questions
-        if first <= int(placed.passage_id.split("-")[0]) + 1 <= last
-    )
-    return replace(data, questions=kept)
+def _print_pools(data: XquadR, encoder: str, first: int, last: int) -> None:
+    """Gains among the asked paragraphs alone, with others that have queries, and with such as not.
+
+    A passage without queries loses alpha of its vector and gains nothing, so a pool that is only
+    partly augmented flatters the augmented part.
+    """
+    asked = tuple(placed for placed in data.questions if first <= placed.article <= last)
+    own = {placed.passage_id for placed in asked}
+    alone = tuple(passage for passage in data.passages if passage.id in own)
+    pools = {
+        "the asked paragraphs alone, all augmented": replace(data, passages=alone, questions=asked),
+        "all paragraphs, all augmented": data,
+        "all paragraphs, the asked ones augmented": replace(data, questions=asked),
+    }
+    alphas = ALPHAS["per-language"]
+    click.echo(f"| pool | passages | plain | {' | '.join(f'alpha {a:g}' for a in alphas)} |")
+    click.echo("|---" * (3 + len(alphas)) + "|")
+    for name, pool in pools.items():
+        cells = []
+        for alpha in (None, *alphas):
+            with Client(":memory:", encoder=encoder) as client:
+                rows = evaluate_xquad_r(
+                    client,
+                    pool,
+                    augment="none" if alpha is None else "questions",
+                    alpha=alpha,
+                    articles=(first, last),
+                )
+            figures = {(row.language, row.measure): row.value for row in rows}
+            cells.append(f"{figures[AVERAGE, 'MRR@10']:.3f}")
+        click.echo(f"| {name} | {len(pool.passages)} | {' | '.join(cells)} |")
 
 
 def _is_default(run: dict[str, Any]) -> bool:

@@ -66,7 +66,7 @@ class FusedLayout(Layout):
     """One vector, the paper's: the sum over the queries of every language."""
 
     name = "fused"
-    default_alpha = 0.02
+    default_alpha = 0.01
 
     def vector_names(self, languages: Sequence[str]) -> list[str]:
         """One vector."""

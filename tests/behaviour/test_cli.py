@@ -15,6 +15,7 @@ import pytest
 
 from tests.behaviour.conftest import XQG, Run, write_corpus
 from tests.tiny import build_encoder
+from tests.xquad import paragraph, write_language
 from xqg_qdrant.cli import main
 from xqg_qdrant.layouts import PerLanguageLayout
 
@@ -215,6 +216,37 @@ def test_models_lists_what_a_name_reaches(xqg: Run) -> None:
     assert "tiny" in xqg("models").stdout
 
 
+@pytest.mark.parametrize("augment", ["none", "sentences", "questions"])
+def test_eval_prints_rows_for_machines(xqg: Run, tmp_path: Path, augment: str) -> None:
+    folder = tmp_path / "xquad-r"
+    folder.mkdir()
+    texts = ["rivers flow. they end.", "bread is baked. it is eaten.", "stars shine. they die."]
+    for language, word in (("en", "what"), ("sw", "nini")):
+        write_language(
+            folder,
+            language,
+            *(
+                [
+                    paragraph(
+                        text,
+                        {f"{number}-{n}": f"{word} {text.split()[0]} {n}" for n in range(2)},
+                        text.split(". "),
+                    )
+                ]
+                for number, text in enumerate(texts)
+            ),
+        )
+    done = xqg("eval", "xquad-r", folder, "--augment", augment, "--json", "--articles", "2-3")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert {tuple(row) for row in rows} == {("system", "language", "measure", "value", "n")}
+    assert [row["language"] for row in rows[::3]] == ["en", "sw", "average"]
+    assert {row["measure"] for row in rows} == {"R@1", "R@10", "MRR@10"}
+    assert {row["n"] for row in rows} == {4}
+    assert all(row["value"] == 1 for row in rows if row["measure"] == "R@10")
+    assert (augment in rows[0]["system"]) == (augment != "none")
+
+
 USAGE = {
     "no command": ["nonsense"],
     "no collection": ["ingest", "{passages}"],
@@ -234,6 +266,8 @@ USAGE = {
     "empty question": ["search", "  "],
     "threads": ["search", "x", "--threads", "0"],
     "eval of a file": ["eval", "xquad-r", "{passages}"],
+    "articles": ["eval", "xquad-r", "{folder}", "--articles", "5-4"],
+    "articles in words": ["eval", "xquad-r", "{folder}", "--articles", "first"],
     "unknown option": ["info", "--nonsense"],
 }
 

@@ -68,6 +68,9 @@ def test_the_demo_runs_from_the_wheel(unpacked: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "hand-written" in done.stdout
     assert "XQuAD-R" in done.stdout
+    (average,) = (line for line in done.stdout.splitlines() if line.startswith("average"))
+    plain, augmented = (float(cell) for cell in average.split()[-2:])
+    assert augmented > plain > 0.4
     assert "average" in done.stdout
     assert (tmp_path / "xqg-demo" / "encyclopaedia").is_dir()
     again = _run(unpacked, tmp_path, "demo", "-q")

@@ -124,6 +124,27 @@ def test_every_question_is_asked_once_and_every_paragraph_is_in_the_pool(
     assert client.info(collection).points == len(LETTERS) + 1
 
 
+def test_the_questions_of_other_articles_augment_but_are_not_asked(
+    client: Recorder, data: XquadR
+) -> None:
+    # A paragraph of its own article that nobody but the pool knows of.
+    data = replace(
+        data,
+        questions=tuple(
+            replace(each, passage_id="1-0") if each.passage_id == "0-4" else each
+            for each in data.questions
+        ),
+    )
+    rows = evaluate_xquad_r(client, data, augment="questions", articles=(2, 2))
+    assert {(row.language, row.n) for row in rows} == {("de", 1), ("en", 1), (AVERAGE, 1)}
+    asked = [text for _, questions, _ in client.asked for text in questions]
+    assert sorted(asked) == sorted(q.question.text for q in data.questions if q.article == 2)
+    augmented = {row[0] for name, _, _ in client.asked for row in client.stored_queries(name)}
+    assert {"0-0", "0-1", "0-2", "0-3"} <= augmented
+    with pytest.raises(InputError, match="articles 3 to 4"):
+        evaluate_xquad_r(client, data, articles=(3, 4))
+
+
 def test_plain_collections_hold_no_queries(client: Recorder, data: XquadR) -> None:
     evaluate_xquad_r(client, data)
     [(collection, _, _)] = client.asked
@@ -207,7 +228,7 @@ def test_the_system_says_what_was_measured(client: Recorder, data: XquadR) -> No
     assert systems == [
         "tiny",
         "tiny + questions, per-language, alpha 0.3",
-        "tiny + questions, fused, alpha 0.02",
+        "tiny + questions, fused, alpha 0.01",
     ]
 
 

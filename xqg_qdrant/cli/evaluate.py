@@ -22,6 +22,22 @@ def evaluate() -> None:
     """Measure retrieval on a data set, through a real collection."""
 
 
+def _articles(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[int, int] | None:
+    """``FIRST-LAST``, or one number."""
+    if value is None:
+        return None
+    first, _, last = value.partition("-")
+    try:
+        span = int(first), int(last or first)
+    except ValueError:
+        raise click.BadParameter(f"{value!r}: write FIRST-LAST, as in 17-24") from None
+    if not 1 <= span[0] <= span[1]:
+        raise click.BadParameter(f"{value!r}: articles count from 1, the first comes first")
+    return span
+
+
 @evaluate.command("xquad-r")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @options.encoder(DEFAULT_ENCODER)
@@ -36,6 +52,13 @@ def evaluate() -> None:
 @options.layout
 @options.alpha
 @click.option("--detect", is_flag=True, help="Detect the questions' language, do not tell it.")
+@click.option(
+    "--articles",
+    metavar="FIRST-LAST",
+    callback=_articles,
+    help="Ask the questions of these articles only; all paragraphs stay in the pool. The bundled "
+    "encoder was trained on articles 1-16.",
+)
 @click.option("--titles", is_flag=True, help="Give paragraphs their article's title.")
 @click.option(
     "--to",
@@ -54,6 +77,7 @@ def xquad_r(
     layout: str,
     alpha: float | None,
     detect: bool,
+    articles: tuple[int, int] | None,
     titles: bool,
     location: str | None,
     threads: int | None,
@@ -82,6 +106,7 @@ def xquad_r(
             augment=cast("Augment", augment),
             layout=layout,
             alpha=alpha,
+            articles=articles,
             detect_language=detect,
             progress=show,
         )

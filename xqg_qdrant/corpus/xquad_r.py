@@ -38,6 +38,11 @@ class PlacedQuestion:
     position: int
 
     @property
+    def article(self) -> int:
+        """The article that it is about, counted from 1 in the order of the English file."""
+        return int(self.passage_id.partition("-")[0]) + 1
+
+    @property
     def qrel(self) -> Qrel:
         """The judgement."""
         return Qrel(self.question.id, self.passage_id)

@@ -26,6 +26,7 @@ def evaluate_xquad_r(
     augment: Augment = "none",
     layout: str = DEFAULT_LAYOUT,
     alpha: float | None = None,
+    articles: tuple[int, int] | None = None,
     detect_language: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> list[Row]:
@@ -42,6 +43,8 @@ def evaluate_xquad_r(
         augment: what stands in for generated queries.
         layout: of the collections.
         alpha: the paper's; the layout's default when None.
+        articles: first and last article, from 1, whose questions are asked; all when None. The
+            others' paragraphs stay in the pool, and their questions augment them all the same.
         detect_language: detect the language of questions instead of telling it.
         progress: called while loading.
 
@@ -52,17 +55,16 @@ def evaluate_xquad_r(
     """
     if augment not in AUGMENTS:
         raise InputError(f"unknown augmentation {augment!r}: choose one of {', '.join(AUGMENTS)}")
+    counted = _counted(data.questions, articles)
     chosen = layout_named(layout)
     alpha = chosen.default_alpha if alpha is None else alpha
     if augment == "none":
-        folds: list[tuple[list[GeneratedQuery], list[PlacedQuestion]]] = [
-            ([], list(data.questions))
-        ]
+        folds: list[tuple[list[GeneratedQuery], list[PlacedQuestion]]] = [([], counted)]
     elif augment == "sentences":
-        folds = [(list(_sentences(data)), list(data.questions))]
+        folds = [(list(_sentences(data)), counted)]
         layout = "fused"
     else:
-        folds = [_fold(data.questions, fold) for fold in range(FOLDS)]
+        folds = [_fold(data.questions, counted, fold) for fold in range(FOLDS)]
     run: dict[str, Sequence[Hit]] = {}
     encoder = ""
     for number, (queries, asked) in enumerate(folds):
@@ -88,22 +90,35 @@ def evaluate_xquad_r(
     system = encoder if augment == "none" else f"{encoder} + {augment}, {layout}, alpha {alpha:g}"
     return measure(
         system,
-        [placed.qrel for placed in data.questions],
+        [placed.qrel for placed in counted],
         run,
-        {placed.question.id: placed.question.lang for placed in data.questions},
+        {placed.question.id: placed.question.lang for placed in counted},
     )
 
 
+def _counted(
+    questions: Sequence[PlacedQuestion], articles: tuple[int, int] | None
+) -> list[PlacedQuestion]:
+    """The questions of these articles."""
+    if articles is None:
+        return list(questions)
+    first, last = articles
+    counted = [placed for placed in questions if first <= placed.article <= last]
+    if not counted:
+        raise InputError(f"no questions in articles {first} to {last}: choose others")
+    return counted
+
+
 def _fold(
-    questions: Sequence[PlacedQuestion], fold: int
+    questions: Sequence[PlacedQuestion], counted: Sequence[PlacedQuestion], fold: int
 ) -> tuple[list[GeneratedQuery], list[PlacedQuestion]]:
-    """Queries of this fold's parity, and the questions of the other."""
+    """Queries of this fold's parity, and the counted questions of the other."""
     queries = [
         GeneratedQuery(placed.passage_id, placed.question.lang, placed.question.text)
         for placed in questions
         if placed.position % FOLDS == fold
     ]
-    return queries, [placed for placed in questions if placed.position % FOLDS != fold]
+    return queries, [placed for placed in counted if placed.position % FOLDS != fold]
 
 
 def _sentences(data: XquadR) -> Iterator[GeneratedQuery]:
