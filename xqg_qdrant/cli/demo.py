@@ -17,7 +17,7 @@ from xqg_qdrant.evaluation.measures import DEPTH, measure
 from xqg_qdrant.records import Qrel, Question
 
 COLLECTION = "encyclopaedia"
-SHOWN_QUESTIONS = ("niger-river-ar", "kora-sw", "nowruz-ja")
+SHOWN_QUESTIONS = ("niger-river-ar", "cheetah-sw", "nowruz-ja")
 
 
 @click.command()
