@@ -135,10 +135,12 @@ def progress_bar(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
                 file=sys.stderr,
                 disable=quiet,
                 dynamic_ncols=True,
+                # The engine does not say how far it is with this.
+                bar_format="{desc}: may take a while [{elapsed}]"
+                if stage == "optimizing"
+                else None,
             )
-        if stage == "optimizing":
-            bar.set_postfix_str("may take a while")
-        else:
+        if stage != "optimizing":
             bar.update(progress.done - bar.n)
 
     try:
