@@ -142,16 +142,27 @@ def test_files_without_questions_are_refused(tmp_path: Path) -> None:
         read_xquad_r(tmp_path)
 
 
-def test_a_question_that_stands_at_another_paragraph_is_refused(folder: Path) -> None:
-    edit(folder / "sw.json", *FIRST, "qas", 1, "id", value="q3")
-    with refuses("sw.json: data[0].paragraphs[0].qas[1]: question 'q3' stands at another"):
-        read_xquad_r(folder)
+def test_a_file_of_a_part_of_the_articles_is_placed_by_the_english_one(folder: Path) -> None:
+    write_language(folder, "sw", [paragraph("Barafu huyeyuka.", {"q3": "Huyeyuka?"})])
+    placed = {each.question.id: each.passage_id for each in read_xquad_r(folder).questions}
+    assert placed["sw:q3"] == placed["en:q3"] == "0-1"
 
 
-def test_a_question_at_a_paragraph_that_english_lacks_is_refused(folder: Path) -> None:
-    more = [paragraph("Zaidi.", {"q9": "Zaidi?"})]
-    edit(folder / "sw.json", "data", 1, "paragraphs", value=[paragraph("Hakuna.", {}), *more])
-    with refuses("sw.json: data[1].paragraphs[1].qas[0]: question 'q9' stands at another"):
+NEW = [paragraph("Zaidi.", {"q9": "Zaidi?"})]
+OLD = [paragraph("Maji.", {"q1": "Lini?"}), paragraph("Barafu.", {"q3": "Huyeyuka?"})]
+UNPLACED = {
+    "fewer paragraphs": ([OLD[:1], NEW], "data[1].paragraphs[0]"),
+    "more paragraphs": ([OLD, [paragraph("Hakuna.", {})], NEW], "data[2].paragraphs[0]"),
+    "another order": ([OLD[::-1], NEW], "data[1].paragraphs[0]"),
+    "another order, seen late": ([NEW, OLD], "data[0].paragraphs[0]"),
+}
+
+
+@pytest.mark.parametrize("case", UNPLACED)
+def test_a_question_that_nothing_places_is_refused(folder: Path, case: str) -> None:
+    articles, place = UNPLACED[case]
+    write_language(folder, "sw", *articles)
+    with refuses(f"sw.json: {place}.qas[0]: question 'q9' is not in en.json"):
         read_xquad_r(folder)
 
 

@@ -77,7 +77,8 @@ def read_xquad_r(folder: Path, *, titles: bool = False) -> XquadR:
             cannot be compared to others'.
 
     Raises:
-        InputError: a file is missing or malformed, or files are not parallel; it names the place.
+        InputError: a file is missing or malformed, or nothing says which paragraph answers a
+            question; it names the place.
     """
     files = _files(folder)
     if POOL_LANGUAGE not in files:
@@ -133,17 +134,24 @@ def _questions(
     path: Path, language: str, placed: Mapping[str, tuple[str, int]], pool: set[str]
 ) -> Iterator[PlacedQuestion]:
     seen: set[str] = set()
-    for passage_id, _, paragraph, where in _paragraphs(path):
+    paragraphs = list(_paragraphs(path))
+    moved, unknown = len(paragraphs) != len(pool), ""
+    for passage_id, _, paragraph, where in paragraphs:
         for number, (place, upstream_id, text) in enumerate(_qas(paragraph, where)):
             if upstream_id in seen:
                 raise _twice(place, upstream_id)
             seen.add(upstream_id)
-            # The English file says where it stands; elsewhere the place in the file does.
+            # The English file says where a question stands; for those that it does not have, the
+            # place in this file does, as long as its paragraphs are in the English order.
             answer, position = placed.get(upstream_id, (passage_id, number))
-            if answer not in pool or (upstream_id in placed and answer != passage_id):
+            if upstream_id not in placed:
+                unknown = unknown or f"{place}: question {upstream_id!r}"
+            elif answer != passage_id:
+                moved = True
+            if unknown and (moved or answer not in pool):
                 raise InputError(
-                    f"{place}: question {upstream_id!r} stands at another paragraph than in "
-                    f"{POOL_LANGUAGE}.json: the files must be parallel"
+                    f"{unknown} is not in {POOL_LANGUAGE}.json, and the paragraphs of this file "
+                    "are others or in another order: nothing says which paragraph answers it"
                 )
             try:
                 question = check_question(Question(f"{language}:{upstream_id}", language, text))
