@@ -119,7 +119,9 @@ def test_transient_failures_are_tried_again(
     assert engine.collections() == ["a", "b"]
     assert len(script.requests) == 4
     assert len(quick) == 3
-    assert quick == sorted(quick) or quick[2] > quick[0]  # backs off, with jitter
+    # Twice as long each time, and up to a second of jitter.
+    for wait, least in zip(quick, (0.25, 0.5, 1.0), strict=True):
+        assert least <= wait <= least + 1
 
 
 def test_retries_are_bounded(script: Script, engine: ServerEngine, quick: list[float]) -> None:
