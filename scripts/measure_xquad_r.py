@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from xqg_qdrant.cli.evaluate import articles_span
 from xqg_qdrant.client import Client
 from xqg_qdrant.corpus import samples
 from xqg_qdrant.corpus.xquad_r import XquadR, read_xquad_r
@@ -33,15 +34,20 @@ ALPHAS = {
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--encoder", default=DEFAULT_ENCODER, show_default=True)
-@click.option("--articles", default="17-24", show_default=True, help="First and last, from 1.")
+@click.option(
+    "--articles",
+    default="17-24",
+    show_default=True,
+    callback=articles_span,
+    help="First and last, from 1.",
+)
 @click.option("--reference", is_flag=True, help="Write the figures that the demo shows.")
-def main(folder: Path, encoder: str, articles: str, reference: bool) -> None:
+def main(folder: Path, encoder: str, articles: tuple[int, int], reference: bool) -> None:
     """Print the table of figures on XQuAD-R in FOLDER."""
-    first, last = (int(part) for part in articles.split("-"))
     data = read_xquad_r(folder)
-    asked = sum(first <= placed.article <= last for placed in data.questions)
+    span = "{}-{}".format(*articles)
     click.echo(
-        f"{encoder}; questions of articles {articles}: {asked:,} in "
+        f"{encoder}; questions of articles {span}: {len(data.of_articles(articles)):,} in "
         f"{len(data.languages)} languages; pool: {len(data.passages)} paragraphs\n"
     )
     runs: list[dict[str, Any]] = [{"augment": "none"}]
@@ -53,7 +59,7 @@ def main(folder: Path, encoder: str, articles: str, reference: bool) -> None:
     shown = []
     for run in runs:
         with Client(":memory:", encoder=encoder) as client:
-            rows = evaluate_xquad_r(client, data, articles=(first, last), **run)
+            rows = evaluate_xquad_r(client, data, articles=articles, **run)
         figures = {(row.language, row.measure): row.value for row in rows}
         cells = [
             f"{figures[language, name]:.3f}" for language in (AVERAGE, "en") for name in MEASURES
@@ -64,18 +70,18 @@ def main(folder: Path, encoder: str, articles: str, reference: bool) -> None:
     click.echo("\nBy language, at the defaults, MRR@10:\n")
     _print_languages(shown)
     click.echo("\nWhat the rest of the pool does, per-language, MRR@10:\n")
-    _print_pools(data, encoder, first, last)
+    _print_pools(data, encoder, articles)
     if reference:
-        _write_reference(shown, encoder, articles, len(data.passages))
+        _write_reference(shown, encoder, span, len(data.passages))
 
 
-def _print_pools(data: XquadR, encoder: str, first: int, last: int) -> None:
+def _print_pools(data: XquadR, encoder: str, articles: tuple[int, int]) -> None:
     """Gains among the asked paragraphs alone, with others that have queries, and with such as not.
 
     A passage without queries loses alpha of its vector and gains nothing, so a pool that is only
     partly augmented flatters the augmented part.
     """
-    asked = tuple(placed for placed in data.questions if first <= placed.article <= last)
+    asked = data.of_articles(articles)
     own = {placed.passage_id for placed in asked}
     alone = tuple(passage for passage in data.passages if passage.id in own)
     pools = {
@@ -95,7 +101,7 @@ def _print_pools(data: XquadR, encoder: str, first: int, last: int) -> None:
                     pool,
                     augment="none" if alpha is None else "questions",
                     alpha=alpha,
-                    articles=(first, last),
+                    articles=articles,
                 )
             figures = {(row.language, row.measure): row.value for row in rows}
             cells.append(f"{figures[AVERAGE, 'MRR@10']:.3f}")

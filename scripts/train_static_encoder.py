@@ -110,7 +110,7 @@ def main(
     recipe = distil.Recipe(seed=seed, steps=steps)
     # Both sides of each, so that every language has its say.
     questions = [text for pair in texts.pairs if pair.kind == "q" for text in pair[:2]]
-    table = train(start, prepared, vectors, development, questions, recipe, work)
+    table = train(start, prepared, vectors, tokenizer, development, questions, recipe, work)
     with step("export"):
         report = export_and_measure(table, tokenizer, development, out, recipe)
     click.echo(evaluate.markdown(report))
@@ -119,17 +119,18 @@ def main(
 def make_vocabulary(texts: corpus.Corpus, work: Path, *, seed: int, threads: int) -> Tokenizer:
     """The tokenizer, trained unless it is there."""
     model = work / "vocabulary.model"
+    by_language = texts.by_language()
     if not model.exists():
         with step("vocabulary"):
             sample = vocabulary.balanced_sample(
-                texts.by_language(), characters=SAMPLE_CHARACTERS, shares=SAMPLE_SHARES, seed=seed
+                by_language, characters=SAMPLE_CHARACTERS, shares=SAMPLE_SHARES, seed=seed
             )
             vocabulary.train_sentencepiece(
                 sample, work / "vocabulary", size=VOCABULARY_SIZE, coverage=0.9997, threads=threads
             )
     tokenizer = vocabulary.to_tokenizer(model)
     rng = random.Random(seed)
-    for language, found in texts.by_language().items():
+    for language, found in by_language.items():
         sample = rng.sample(found, min(len(found), 1_000))
         if different := vocabulary.compare(model, tokenizer, sample):
             # A handful of ties between equally likely cuts is all there should be.
@@ -223,6 +224,7 @@ def train(
     start: Table,
     prepared: Prepared,
     vectors: teacher.TeacherVectors,
+    tokenizer: Tokenizer,
     development: corpus.Development,
     questions: Sequence[str],
     recipe: distil.Recipe,
@@ -234,7 +236,6 @@ def train(
     path = work / f"table-{hashlib.sha256(told.encode()).hexdigest()[:12]}.npy"
     if path.exists():
         return np.asarray(np.load(path), dtype=np.float32)
-    tokenizer = vocabulary.to_tokenizer(work / "vocabulary.model")
 
     def watch(table: Table) -> str:
         return evaluate.summary(measure(table, tokenizer, development))

@@ -70,12 +70,7 @@ def sum_queries(queries: npt.ArrayLike, dimension: int) -> npt.NDArray[np.float6
     Raises:
         InputError: the vectors have another dimension.
     """
-    matrix = np.asarray(queries, dtype=np.float64)
-    if matrix.size == 0:
-        return np.zeros(dimension, dtype=np.float64)
-    if matrix.ndim != 2 or matrix.shape[1] != dimension:
-        raise InputError(f"queries have shape {matrix.shape}, wanted (n, {dimension})")
-    total: npt.NDArray[np.float64] = matrix.sum(axis=0)
+    total: npt.NDArray[np.float64] = _query_matrix(queries, dimension).sum(axis=0)
     return total
 
 
@@ -92,11 +87,7 @@ def language_sums(
     Raises:
         InputError: n vectors but another number of languages, or of another dimension.
     """
-    matrix = np.asarray(queries, dtype=np.float64)
-    if matrix.size == 0:
-        matrix = matrix.reshape(0, dimension)
-    if matrix.ndim != 2 or matrix.shape[1] != dimension:
-        raise InputError(f"queries have shape {matrix.shape}, wanted (n, {dimension})")
+    matrix = _query_matrix(queries, dimension)
     if len(languages) != len(matrix):
         raise InputError(f"{len(matrix)} query vectors but {len(languages)} languages")
     rows: dict[str, list[int]] = {}
@@ -142,6 +133,15 @@ def tunable_query(question: npt.ArrayLike, alpha: float) -> Vector:
     alpha = check_alpha(alpha)
     vector = np.asarray(question, dtype=np.float32)
     return np.concatenate([(1.0 - alpha) * vector, alpha * vector]).astype(np.float32)
+
+
+def _query_matrix(queries: npt.ArrayLike, dimension: int) -> npt.NDArray[np.float64]:
+    matrix = np.asarray(queries, dtype=np.float64)
+    if matrix.size == 0:
+        return np.zeros((0, dimension), dtype=np.float64)
+    if matrix.ndim != 2 or matrix.shape[1] != dimension:
+        raise InputError(f"queries have shape {matrix.shape}, wanted (n, {dimension})")
+    return matrix
 
 
 def _passage_vector(passage: npt.ArrayLike) -> Vector:

@@ -132,7 +132,7 @@ class Translations(NamedTuple):
         foreign: bags of the foreign side.
         english: bags of the distinct English strings.
         english_of: of each pair, its row in ``english``.
-        teacher_of: of each English string, its row among the teacher's vectors, or -1.
+        teacher_of: of each English string, its row among the teacher's vectors.
         weight: how often each pair is drawn.
     """
 
@@ -149,9 +149,9 @@ class Retrieval(NamedTuple):
     Attributes:
         questions: bags of the questions.
         answer: of each question, its passage.
-        passages: bags of passages, first those with a text of their own.
+        passages: bags of passages.
         titles: bags of their titles.
-        teacher_of: of each passage, its row among the teacher's vectors, or -1.
+        teacher_of: of each passage, its row among the teacher's vectors.
         group: of each passage; those of one document are hard negatives of each other.
         weight: how often each question is drawn.
         runs: pairs (rows of ``Translations``) whose English sides follow each other in a
@@ -280,7 +280,8 @@ def train(
         loss = _translation_loss(foreign, english, rows, translations, teacher, recipe)
         found = _search_loss(search, batch, translations, recipe.temperature)
         loss = loss + recipe.retrieval * found
-        loss = loss + recipe.cosine * _passage_loss(search[1], batch.pool, retrieval, teacher)
+        taught = teacher[retrieval.teacher_of[batch.pool]].astype(np.float32)
+        loss = loss + recipe.cosine * _distance(search[1], torch.from_numpy(taught))
         tokens += sum(len(group.ids) for group in texts)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
@@ -306,6 +307,11 @@ def _draw(rng: np.random.Generator, weight: NDArray[np.float64], size: int) -> I
     upto = np.cumsum(weight)
     while True:
         yield np.searchsorted(upto, rng.random(size) * upto[-1]).clip(max=len(upto) - 1)
+
+
+def _distance(vectors: Tensor, target: Tensor) -> Tensor:
+    """Mean cosine distance of unit vectors to the teacher's."""
+    return (1 - (vectors * target).sum(dim=1)).mean()
 
 
 def _contrast(left: Tensor, right: Tensor, same: Tensor, temperature: float) -> Tensor:
@@ -341,15 +347,10 @@ def _translation_loss(
     same.fill_diagonal_(False)
     loss = _contrast(foreign, english, same, recipe.temperature)
     loss = loss + _contrast(english, foreign, same.T, recipe.temperature)
-    known = data.teacher_of[english_rows] >= 0
-    if known.any():
-        taught = data.teacher_of[english_rows[known]]
-        target = torch.from_numpy(teacher[taught].astype(np.float32))
-        keep = torch.from_numpy(known)
-        same = same[keep][:, keep]
-        for side in (foreign[keep], english[keep]):
-            loss = loss + _contrast(side, target, same, recipe.temperature)
-            loss = loss + recipe.cosine * (1 - (side * target).sum(dim=1)).mean()
+    target = torch.from_numpy(teacher[data.teacher_of[english_rows]].astype(np.float32))
+    for side in (foreign, english):
+        loss = loss + _contrast(side, target, same, recipe.temperature)
+        loss = loss + recipe.cosine * _distance(side, target)
     return loss
 
 
@@ -413,18 +414,6 @@ def _search_loss(
     mask = torch.zeros_like(scores, dtype=torch.bool)
     mask[len(questions) :, len(passages) :] = torch.from_numpy(overlap)
     return F.cross_entropy(scores.masked_fill(mask, -torch.inf), torch.from_numpy(target))
-
-
-def _passage_loss(
-    passages: Tensor, pool: Array, data: Retrieval, teacher: NDArray[np.float16]
-) -> Tensor:
-    """Passages to the teacher's vectors of them."""
-    rows = data.teacher_of[pool]
-    known = rows >= 0
-    if not known.any():
-        return passages.new_zeros(())
-    target = torch.from_numpy(teacher[rows[known]].astype(np.float32))
-    return (1 - (passages[torch.from_numpy(known)] * target).sum(dim=1)).mean()
 
 
 def _with_titles(data: Retrieval, rows: Array, rng: np.random.Generator) -> Texts:

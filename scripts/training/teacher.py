@@ -94,8 +94,8 @@ class TeacherVectors:
             )
 
     def rows(self, texts: Sequence[str]) -> NDArray[np.int64]:
-        """Row of each text in :meth:`matrix`, -1 where it has none."""
-        return np.array([self._row.get(_key(text), -1) for text in texts], dtype=np.int64)
+        """Row of each text, all of which were encoded, in :meth:`matrix`."""
+        return np.array([self._row[_key(text)] for text in texts], dtype=np.int64)
 
     def matrix(self) -> NDArray[np.float16]:
         """All vectors."""

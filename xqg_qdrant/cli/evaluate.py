@@ -22,10 +22,10 @@ def evaluate() -> None:
     """Measure retrieval on a data set, through a real collection."""
 
 
-def _articles(
+def articles_span(
     ctx: click.Context, param: click.Parameter, value: str | None
 ) -> tuple[int, int] | None:
-    """``FIRST-LAST``, or one number."""
+    """Callback of an option that takes ``FIRST-LAST``, or one number."""
     if value is None:
         return None
     first, _, last = value.partition("-")
@@ -55,7 +55,7 @@ def _articles(
 @click.option(
     "--articles",
     metavar="FIRST-LAST",
-    callback=_articles,
+    callback=articles_span,
     help="Ask the questions of these articles only; all paragraphs stay in the pool. The bundled "
     "encoder was trained on articles 1-16.",
 )

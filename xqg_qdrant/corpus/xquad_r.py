@@ -67,6 +67,20 @@ class XquadR:
         """The languages with questions, sorted."""
         return tuple(sorted({placed.question.lang for placed in self.questions}))
 
+    def of_articles(self, articles: tuple[int, int] | None) -> tuple[PlacedQuestion, ...]:
+        """The questions of the first to the last of these articles, from 1; all when None.
+
+        Raises:
+            InputError: there are none.
+        """
+        if articles is None:
+            return self.questions
+        first, last = articles
+        found = tuple(placed for placed in self.questions if first <= placed.article <= last)
+        if not found:
+            raise InputError(f"no questions in articles {first} to {last}: choose others")
+        return found
+
 
 def read_xquad_r(folder: Path, *, titles: bool = False) -> XquadR:
     """Read XQuAD-R.

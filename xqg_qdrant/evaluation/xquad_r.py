@@ -55,11 +55,11 @@ def evaluate_xquad_r(
     """
     if augment not in AUGMENTS:
         raise InputError(f"unknown augmentation {augment!r}: choose one of {', '.join(AUGMENTS)}")
-    counted = _counted(data.questions, articles)
+    counted = data.of_articles(articles)
     chosen = layout_named(layout)
     alpha = chosen.default_alpha if alpha is None else alpha
     if augment == "none":
-        folds: list[tuple[list[GeneratedQuery], list[PlacedQuestion]]] = [([], counted)]
+        folds: list[tuple[list[GeneratedQuery], Sequence[PlacedQuestion]]] = [([], counted)]
     elif augment == "sentences":
         folds = [(list(_sentences(data)), counted)]
         layout = "fused"
@@ -96,22 +96,9 @@ def evaluate_xquad_r(
     )
 
 
-def _counted(
-    questions: Sequence[PlacedQuestion], articles: tuple[int, int] | None
-) -> list[PlacedQuestion]:
-    """The questions of these articles."""
-    if articles is None:
-        return list(questions)
-    first, last = articles
-    counted = [placed for placed in questions if first <= placed.article <= last]
-    if not counted:
-        raise InputError(f"no questions in articles {first} to {last}: choose others")
-    return counted
-
-
 def _fold(
     questions: Sequence[PlacedQuestion], counted: Sequence[PlacedQuestion], fold: int
-) -> tuple[list[GeneratedQuery], list[PlacedQuestion]]:
+) -> tuple[list[GeneratedQuery], Sequence[PlacedQuestion]]:
     """Queries of this fold's parity, and the counted questions of the other."""
     queries = [
         GeneratedQuery(placed.passage_id, placed.question.lang, placed.question.text)
