@@ -13,13 +13,19 @@ from typing import Any
 import click
 import pytest
 
+from tests.afriqa import row, write_split
 from tests.behaviour.conftest import XQG, Run, write_corpus
 from tests.tiny import build_encoder
 from tests.xquad import paragraph, write_language
 from xqg_qdrant.cli import main
 from xqg_qdrant.layouts import PerLanguageLayout
 
-COMMANDS = ["demo", "ingest", "search", "info", "dump", "delete", "models", "eval", "eval xquad-r"]
+# fmt: off
+COMMANDS = [
+    "demo", "ingest", "search", "info", "dump", "delete", "models",
+    "eval", "eval afriqa", "eval xquad-r",
+]
+# fmt: on
 
 
 @pytest.fixture
@@ -247,6 +253,20 @@ def test_eval_prints_rows_for_machines(xqg: Run, tmp_path: Path, augment: str) -
     assert (augment in rows[0]["system"]) == (augment != "none")
 
 
+def test_eval_of_afriqa_counts_what_it_skips(xqg: Run, tmp_path: Path) -> None:
+    write_split(tmp_path / "gold", "hau", "test", row("ruwa", "water"), row("ina?", None))
+    write_split(tmp_path / "gold", "swa", "dev", row("maji", "water again"))
+    done = xqg("eval", "afriqa", "gold", "--split", "test", "--languages", "hau,sw")
+    assert done.returncode == 0, done.stderr
+    assert "2 passages in the pool; 1 rows without a passage skipped" in done.stdout
+    rows = json.loads(xqg("eval", "afriqa", "gold", "--json").stdout)
+    assert [row["language"] for row in rows[::3]] == ["ha", "sw", "average"]
+    assert all(row["value"] == 1 for row in rows if row["measure"] == "R@10")
+    done = xqg("eval", "afriqa", "gold", "--split", "train")
+    assert done.returncode == 1
+    assert "no question of train in 2 files: found are ha test, sw dev" in done.stderr
+
+
 USAGE = {
     "no command": ["nonsense"],
     "no collection": ["ingest", "{passages}"],
@@ -266,6 +286,7 @@ USAGE = {
     "empty question": ["search", "  "],
     "threads": ["search", "x", "--threads", "0"],
     "eval of a file": ["eval", "xquad-r", "{passages}"],
+    "afriqa of a language that is none": ["eval", "afriqa", "{folder}", "--languages", "xx"],
     "articles": ["eval", "xquad-r", "{folder}", "--articles", "5-4"],
     "articles in words": ["eval", "xquad-r", "{folder}", "--articles", "first"],
     "unknown option": ["info", "--nonsense"],

@@ -10,8 +10,10 @@ import click
 
 from xqg_qdrant.cli import options
 from xqg_qdrant.client import Client
+from xqg_qdrant.corpus.afriqa import read_afriqa
 from xqg_qdrant.corpus.xquad_r import read_xquad_r
 from xqg_qdrant.engine import MEMORY
+from xqg_qdrant.evaluation.afriqa import evaluate_afriqa
 from xqg_qdrant.evaluation.measures import AVERAGE, MEASURES, Row
 from xqg_qdrant.evaluation.xquad_r import AUGMENTS, Augment, evaluate_xquad_r
 from xqg_qdrant.models.manifest import DEFAULT_ENCODER
@@ -114,6 +116,66 @@ def xquad_r(
         options.print_json([row.to_json() for row in rows])
         return
     click.echo(f"{rows[0].system}: {len(data.passages)} passages in the pool\n")
+    print_measures({"": rows})
+
+
+@evaluate.command("afriqa")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@options.encoder(DEFAULT_ENCODER)
+@click.option("--split", help="Ask the questions of this split (test, dev, train).  [default: all]")
+@click.option(
+    "--languages",
+    metavar="CODES",
+    callback=options.languages,
+    help="Ask the questions of these languages, as in ha,ig,sw.  [default: all]",
+)
+@click.option("--detect", is_flag=True, help="Detect the questions' language, do not tell it.")
+@click.option("--titles", is_flag=True, help="Give passages their article's title.")
+@click.option(
+    "--to",
+    "location",
+    metavar="PATH_OR_URL",
+    help="Keep the collection there.  [default: a temporary folder]",
+)
+@options.threads
+@options.api_key
+@options.as_json
+@options.quiet
+def afriqa(
+    folder: Path,
+    encoder: str | None,
+    split: str | None,
+    languages: tuple[str, ...],
+    detect: bool,
+    titles: bool,
+    location: str | None,
+    threads: int | None,
+    api_key: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """AfriQA: questions in African languages, against English gold passages.
+
+    FOLDER holds upstream's gold_span_passages.afriqa.LANG.en.SPLIT.json, in folders of any depth.
+    The pool is the gold passages of all files found, whichever questions are asked; rows without
+    a passage are skipped and counted. R@1, R@10 and MRR@10 per language, and averaged.
+
+    \b
+    Examples:
+      xqg eval afriqa afriqa/data/gold_passages --split test
+      xqg eval afriqa gold_passages --split dev --languages ha,ig,sw,yo --json
+    """
+    data = read_afriqa(folder, split=split, languages=languages or None, titles=titles)
+    with (
+        Client(location or MEMORY, api_key=api_key, encoder=encoder, threads=threads) as client,
+        options.progress_bar(quiet=quiet) as show,
+    ):
+        rows = evaluate_afriqa(client, data, detect_language=detect, progress=show)
+    if as_json:
+        options.print_json([row.to_json() for row in rows])
+        return
+    skipped = f"; {data.skipped} rows without a passage skipped" if data.skipped else ""
+    click.echo(f"{rows[0].system}: {len(data.passages):,} passages in the pool{skipped}\n")
     print_measures({"": rows})
 
 

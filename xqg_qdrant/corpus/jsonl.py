@@ -46,7 +46,7 @@ def read_passages(source: Source) -> Iterator[tuple[str, Passage]]:
             )
         )
 
-    return _read(source, build)
+    return read_rows(source, build)
 
 
 def read_queries(source: Source) -> Iterator[tuple[str, GeneratedQuery]]:
@@ -65,7 +65,7 @@ def read_queries(source: Source) -> Iterator[tuple[str, GeneratedQuery]]:
             GeneratedQuery(row["passage_id"], row["lang"], row["text"], row.get("score"))
         )
 
-    return _read(source, build)
+    return read_rows(source, build)
 
 
 def read_questions(source: Source) -> Iterator[tuple[str, tuple[Question, Qrel]]]:
@@ -83,7 +83,41 @@ def read_questions(source: Source) -> Iterator[tuple[str, tuple[Question, Qrel]]
         question = check_question(Question(row["id"], row["lang"], row["text"]))
         return question, Qrel(question.id, check_id(row["passage_id"], "passage_id"))
 
-    return _read(source, build)
+    return read_rows(source, build)
+
+
+def read_rows(
+    source: Source, build: Callable[[dict[str, Any]], Record]
+) -> Iterator[tuple[str, Record]]:
+    """Stream JSON objects, one a line, each made into a record; blank lines are skipped.
+
+    Yields:
+        Where each stands and what ``build`` returned.
+
+    Raises:
+        InputError: the file cannot be read, a line holds no object, or ``build`` refuses it; it
+            names file and line.
+    """
+    name = name_of(source)
+    with open_binary(source) as stream:
+        number = 0
+        while line := stream.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            where = f"{name}, line {number}"
+            if len(line) > MAX_LINE_BYTES:
+                raise InputError(f"{where}: longer than {MAX_LINE_BYTES // 2**20} MiB")
+            if number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")
+            if not line.strip():
+                continue
+            row = _parse(line, where)
+            if not isinstance(row, dict):
+                raise InputError(f"{where}: expected a JSON object, found {type(row).__name__}")
+            try:
+                record = build(row)
+            except InputError as error:
+                raise InputError(f"{where}: {error}") from None
+            yield where, record
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
@@ -131,31 +165,6 @@ def open_binary(source: Source) -> Iterator[BinaryIO]:
 def name_of(source: Source) -> str:
     """What errors call a source of lines."""
     return "standard input" if str(source) == STDIN else str(source)
-
-
-def _read(
-    source: Source, build: Callable[[dict[str, Any]], Record]
-) -> Iterator[tuple[str, Record]]:
-    name = name_of(source)
-    with open_binary(source) as stream:
-        number = 0
-        while line := stream.readline(MAX_LINE_BYTES + 1):
-            number += 1
-            where = f"{name}, line {number}"
-            if len(line) > MAX_LINE_BYTES:
-                raise InputError(f"{where}: longer than {MAX_LINE_BYTES // 2**20} MiB")
-            if number == 1:
-                line = line.removeprefix(b"\xef\xbb\xbf")
-            if not line.strip():
-                continue
-            row = _parse(line, where)
-            if not isinstance(row, dict):
-                raise InputError(f"{where}: expected a JSON object, found {type(row).__name__}")
-            try:
-                record = build(row)
-            except InputError as error:
-                raise InputError(f"{where}: {error}") from None
-            yield where, record
 
 
 def _parse(data: bytes, where: str) -> Any:
