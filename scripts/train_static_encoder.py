@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 from training import alignment, corpus, distil, evaluate, export, teacher, vocabulary
+from training.prepared import Prepared, prepare
 from training.progress import say, step
 
 if TYPE_CHECKING:
@@ -105,7 +105,13 @@ def main(
     with step("teacher"):
         vectors.encode(texts.english())
     with step("tokens"):
-        prepared = prepare(texts, tokenizer, vectors)
+        prepared = prepare(
+            texts,
+            tokenizer,
+            vectors,
+            query_length=QUERY_LENGTH,
+            passage_length=PASSAGE_LENGTH,
+        )
     start = align(texts, prepared, tokenizer, work)
     recipe = distil.Recipe(seed=seed, steps=steps)
     # Both sides of each, so that every language has its say.
@@ -138,49 +144,6 @@ def make_vocabulary(texts: corpus.Corpus, work: Path, *, seed: int, threads: int
             if len(different) > len(sample) // 200:
                 raise click.ClickException(f"tokenizers cuts unlike SentencePiece: {different[0]}")
     return tokenizer
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """The corpus as tokens."""
-
-    translations: distil.Translations
-    retrieval: distil.Retrieval
-
-
-def prepare(
-    texts: corpus.Corpus, tokenizer: Tokenizer, vectors: teacher.TeacherVectors
-) -> Prepared:
-    """Cut every text into tokens, and look up its teacher vector."""
-
-    def bags(strings: Sequence[str], longest: int = PASSAGE_LENGTH) -> distil.Bags:
-        encodings = tokenizer.encode_batch_fast(list(strings))
-        # A text of no tokens would have no vector to train.
-        return distil.Bags([each.ids[:longest] or [vocabulary.UNKNOWN_ID] for each in encodings])
-
-    english = list(dict.fromkeys(pair.english for pair in texts.pairs))
-    row = {text: number for number, text in enumerate(english)}
-    first, follow = distil.running_pairs(texts)
-    groups = {group: n for n, group in enumerate(dict.fromkeys(p.group for p in texts.passages))}
-    return Prepared(
-        distil.Translations(
-            foreign=bags([pair.foreign for pair in texts.pairs]),
-            english=bags(english),
-            english_of=np.array([row[pair.english] for pair in texts.pairs]),
-            teacher_of=vectors.rows(english),
-            weight=distil.pair_weights(texts, distil.Recipe.small_language),
-        ),
-        distil.Retrieval(
-            questions=bags([asked.text for asked in texts.asked], QUERY_LENGTH),
-            answer=np.array([asked.passage for asked in texts.asked]),
-            passages=bags([passage.text for passage in texts.passages]),
-            titles=bags([passage.title for passage in texts.passages]),
-            teacher_of=vectors.rows([passage.text for passage in texts.passages]),
-            group=np.array([groups[passage.group] for passage in texts.passages]),
-            weight=distil.question_weights(texts),
-            runs=(first, follow),
-        ),
-    )
 
 
 def align(texts: corpus.Corpus, prepared: Prepared, tokenizer: Tokenizer, work: Path) -> Table:

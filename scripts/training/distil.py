@@ -260,8 +260,8 @@ def train(
     mean = torch.zeros_like(weight)
     averaged, first = 0, recipe.steps * 2 // 3
     tokens, recent, start = 0, 0.0, time.monotonic()
-    pair_rows = _draw(rng, translations.weight, recipe.pairs)
-    question_rows = _draw(rng, retrieval.weight, recipe.questions)
+    pair_rows = draw(rng, translations.weight, recipe.pairs)
+    question_rows = draw(rng, retrieval.weight, recipe.questions)
     for step in range(1, recipe.steps + 1):
         optimiser.zero_grad()
         rows = next(pair_rows)
@@ -281,7 +281,7 @@ def train(
         found = _search_loss(search, batch, translations, recipe.temperature)
         loss = loss + recipe.retrieval * found
         taught = teacher[retrieval.teacher_of[batch.pool]].astype(np.float32)
-        loss = loss + recipe.cosine * _distance(search[1], torch.from_numpy(taught))
+        loss = loss + recipe.cosine * distance(search[1], torch.from_numpy(taught))
         tokens += sum(len(group.ids) for group in texts)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
@@ -302,14 +302,14 @@ def train(
     return np.asarray(mean.numpy(), dtype=np.float32)
 
 
-def _draw(rng: np.random.Generator, weight: NDArray[np.float64], size: int) -> Iterator[Array]:
+def draw(rng: np.random.Generator, weight: NDArray[np.float64], size: int) -> Iterator[Array]:
     """Rows, drawn by weight, with replacement."""
     upto = np.cumsum(weight)
     while True:
         yield np.searchsorted(upto, rng.random(size) * upto[-1]).clip(max=len(upto) - 1)
 
 
-def _distance(vectors: Tensor, target: Tensor) -> Tensor:
+def distance(vectors: Tensor, target: Tensor) -> Tensor:
     """Mean cosine distance of unit vectors to the teacher's."""
     return (1 - (vectors * target).sum(dim=1)).mean()
 
@@ -350,7 +350,7 @@ def _translation_loss(
     target = torch.from_numpy(teacher[data.teacher_of[english_rows]].astype(np.float32))
     for side in (foreign, english):
         loss = loss + _contrast(side, target, same, recipe.temperature)
-        loss = loss + recipe.cosine * _distance(side, target)
+        loss = loss + recipe.cosine * distance(side, target)
     return loss
 
 

@@ -89,7 +89,9 @@ class OnnxEncoder:
         self, texts: Sequence[str], *, max_length: int, pad_id: int, batch_size: int = 32
     ) -> NDArray[np.float32]:
         """Vectors of texts, in batches that are padded to their longest text."""
-        ids = [each.ids[:max_length] for each in self._tokenizer.encode_batch(list(texts))]
+        # By the tokenizer itself, which keeps the special token that closes a text.
+        self._tokenizer.enable_truncation(max_length)
+        ids = [each.ids for each in self._tokenizer.encode_batch(list(texts))]
         parts = []
         for first in range(0, len(ids), batch_size):
             batch = ids[first : first + batch_size]

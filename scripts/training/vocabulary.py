@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,9 +85,15 @@ def balanced_sample(
 
 
 def train_sentencepiece(
-    texts: Iterable[str], prefix: Path, *, size: int, coverage: float, threads: int
+    texts: Iterable[str],
+    prefix: Path,
+    *,
+    size: int,
+    coverage: float,
+    threads: int,
+    prepare: Callable[[str], str] | None = None,
 ) -> Path:
-    """Train a unigram model on texts that are normalised here first.
+    """Train a unigram model.
 
     Args:
         texts: the sample.
@@ -95,14 +101,15 @@ def train_sentencepiece(
         size: pieces, the padding and the unknown one included.
         coverage: share of the characters that get a piece.
         threads: to train with.
+        prepare: applied to every text first; the normaliser unless given.
 
     Returns:
         The path of the model.
     """
     import sentencepiece
 
-    normalise = normalizer()
-    lines = (normalise.normalize_str(text[:_LONGEST]) for text in texts)
+    prepare = prepare or normalizer().normalize_str
+    lines = (prepare(text[:_LONGEST]) for text in texts)
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=(line for line in lines if line),
         model_prefix=str(prefix),
