@@ -46,14 +46,21 @@ BATCH = 128
     "--sizes", default="1000,3000,10000,30000", show_default=True, help="Numbers of passages."
 )
 @click.option("--layout", type=click.Choice(list(LAYOUTS)), default="per-language")
+@click.option(
+    "--encoder",
+    default="mini-static",
+    show_default=True,
+    help="The fast one by default: what is measured is the loader.",
+)
 @click.option("--one", type=int, hidden=True, help="Measure one size in this process.")
-def main(sizes: str, layout: str, one: int | None) -> None:
+def main(sizes: str, layout: str, encoder: str, one: int | None) -> None:
     """Print a table of rates, memory and disk by number of passages."""
     if one is not None:
-        click.echo(json.dumps(_measure(one, layout)))
+        click.echo(json.dumps(_measure(one, layout, encoder)))
         return
     click.echo(
-        f"layout {layout}, {len(LANGUAGES)} languages with {PER_LANGUAGE} queries a passage each\n"
+        f"encoder {encoder}, layout {layout}, {len(LANGUAGES)} languages with {PER_LANGUAGE} "
+        "queries a passage each\n"
     )
     click.echo(
         "| passages | ingest, passages/s | of the engine's bulk rate | allocated, MiB "
@@ -62,7 +69,7 @@ def main(sizes: str, layout: str, one: int | None) -> None:
     click.echo("|---|---|---|---|---|---|---|---|")
     for size in sizes.split(","):
         done = subprocess.run(
-            [sys.executable, __file__, "--one", size, "--layout", layout],
+            [sys.executable, __file__, "--one", size, "--layout", layout, "--encoder", encoder],
             capture_output=True,
             text=True,
             check=True,
@@ -75,10 +82,10 @@ def main(sizes: str, layout: str, one: int | None) -> None:
         )
 
 
-def _measure(size: int, layout: str) -> dict[str, float]:
+def _measure(size: int, layout: str, encoder: str) -> dict[str, float]:
     folder = Path(tempfile.mkdtemp(prefix="xqg-bench-"))
     try:
-        with Client(folder / "client") as client, _watched() as allocated:
+        with Client(folder / "client", encoder=encoder) as client, _watched() as allocated:
             began = time.perf_counter()
             client.ingest("c", _passages(size), _queries(size), layout=layout)
             rate = size / (time.perf_counter() - began)
