@@ -17,7 +17,7 @@ def teacher() -> Tokenizer:
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
     texts = ["[PAD]", "[UNK]", *PIECES, *letters, *(f"##{letter}" for letter in letters)]
     vocabulary = {text: number for number, text in enumerate(dict.fromkeys(texts))}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))  # noqa: S106
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     return tokenizer
