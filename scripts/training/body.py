@@ -89,17 +89,18 @@ class Student(nn.Module):
 
         Texts of like length go through the body together, at most ``most_tokens`` at a time.
         """
+        device = self.tokens.device
         order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
-        flat = torch.tensor([token for row in order for token in texts[row]])
+        flat = torch.tensor([token for row in order for token in texts[row]], device=device)
         used, place = flat.unique(return_inverse=True)
         read, summed = self.tokens[used], self.bag[used]
         if self.rounded:
             read = rounded(read, TOKEN_BITS, TOKEN_BLOCK)
             summed = rounded(summed, BAG_BITS, BAG_BLOCK)
-        lengths = torch.tensor([len(texts[row]) for row in order])
-        owner = torch.repeat_interleave(torch.arange(len(order)), lengths)
+        lengths = torch.tensor([len(texts[row]) for row in order], device=device)
+        owner = torch.repeat_interleave(torch.arange(len(order), device=device), lengths)
         content = (flat >= len(SPECIAL)).float()[:, None]
-        sums = torch.zeros(len(order), summed.shape[1])
+        sums = torch.zeros(len(order), summed.shape[1], device=device)
         sums = sums.index_add(0, owner, summed[place] * content)
         parts: list[Tensor] = []
         starts = torch.cumsum(lengths, 0) - lengths
@@ -109,14 +110,15 @@ class Student(nn.Module):
             while end < len(order) and (end + 1 - start) * int(lengths[end]) <= most_tokens:
                 end += 1
             width = int(lengths[end - 1])
-            real = torch.arange(width)[None, :] < lengths[start:end, None]
-            where = (starts[start:end, None] + torch.arange(width)).clamp(max=len(flat) - 1)
+            places = torch.arange(width, device=device)
+            real = places[None, :] < lengths[start:end, None]
+            where = (starts[start:end, None] + places).clamp(max=len(flat) - 1)
             parts.append(self._contextual(read[place[where]], real))
             start = end
         unit = F.normalize(torch.cat(parts), dim=1, eps=1e-6)
         unit = unit + BAG_WEIGHT * F.normalize(sums, dim=1, eps=1e-6)
-        back = torch.empty(len(order), dtype=torch.long)
-        back[torch.tensor(order)] = torch.arange(len(order))
+        back = torch.empty(len(order), dtype=torch.long, device=device)
+        back[torch.tensor(order, device=device)] = torch.arange(len(order), device=device)
         return F.normalize(unit, dim=1, eps=1e-6)[back]
 
     def _contextual(self, read: Tensor, real: Tensor) -> Tensor:

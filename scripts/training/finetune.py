@@ -118,21 +118,23 @@ def train(
     average: dict[str, Tensor] = {}
     step, spent = 0, 0.0
     if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=False)
+        state = torch.load(checkpoint, map_location=student.tokens.device, weights_only=False)
         student.load_state_dict(state["student"])
         optimiser.load_state_dict(state["optimiser"])
         schedule.load_state_dict(state["schedule"])
         rng.bit_generator.state = state["rng"]
         average, step, spent = state["average"], state["step"], state["spent"]
         say(f"going on from step {step:,}")
-    batches = _Batches(prepared, english_weight, switcher, teacher, recipe, rng)
+    batches = _Batches(
+        prepared, english_weight, switcher, teacher, recipe, rng, student.tokens.device
+    )
     student.rounded = True
     recent: dict[str, float] = {}
     start = time.monotonic() - spent
     first = round(recipe.steps * (1 - recipe.averaged))
     while step < recipe.steps:
         losses = batches.losses(student)
-        loss = sum(losses.values(), torch.zeros(()))
+        loss = torch.stack(list(losses.values())).sum()
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
@@ -168,11 +170,13 @@ class _Batches:
         teacher: NDArray[np.float16],
         recipe: Recipe,
         rng: np.random.Generator,
+        device: torch.device,
     ) -> None:
+        self._device = device
         self._translations, self._retrieval = prepared.translations, prepared.retrieval
         self._switcher, self._recipe, self._rng = switcher, recipe, rng
-        self._teacher = torch.from_numpy(teacher)
-        self._passages = self._teacher[torch.from_numpy(self._retrieval.teacher_of)].float()
+        self._teacher = torch.from_numpy(teacher).to(device)
+        self._passages = self._teacher[self._tensor(self._retrieval.teacher_of)].float()
         self._pairs = draw(rng, self._translations.weight, recipe.pairs)
         self._english = draw(rng, english_weight, recipe.english)
         self._asked = draw(rng, self._retrieval.weight, recipe.questions)
@@ -198,19 +202,22 @@ class _Batches:
         target = self._targets(rows)
         cosine = recipe.cosine
         return {
-            "translation": self._contrast(foreign, target, torch.from_numpy(rows)),
+            "translation": self._contrast(foreign, target, self._tensor(rows)),
             "cosine": cosine * distance(foreign, target),
             "English": cosine / 2 * distance(own, self._targets(english)),
-            "passages": cosine / 2 * distance(read, self._passages[torch.from_numpy(passages)]),
+            "passages": cosine / 2 * distance(read, self._passages[self._tensor(passages)]),
             "search": recipe.retrieval
             * F.cross_entropy(
                 questions @ self._passages.T / recipe.temperature,
-                torch.from_numpy(self._retrieval.answer[asked]),
+                self._tensor(self._retrieval.answer[asked]),
             ),
         }
 
     def _targets(self, rows: Array) -> Tensor:
-        return self._teacher[torch.from_numpy(self._translations.teacher_of[rows])].float()
+        return self._teacher[self._tensor(self._translations.teacher_of[rows])].float()
+
+    def _tensor(self, rows: Array) -> Tensor:
+        return torch.from_numpy(rows).to(self._device)
 
     def _texts(self, bags: Bags, rows: Array, longest: int, drop: float = 0) -> list[list[int]]:
         texts = []
@@ -224,17 +231,19 @@ class _Batches:
     def _contrast(self, texts: Tensor, target: Tensor, rows: Tensor) -> Tensor:
         """Cross entropy of each text to its target, against other texts and others' targets."""
         same = rows[:, None] == rows[None, :]
-        own = torch.eye(len(texts), dtype=torch.bool)
+        own = torch.eye(len(texts), dtype=torch.bool, device=self._device)
         other = self._rng.integers(0, len(self._teacher), self._recipe.negatives)
         scores = torch.cat(
             [
                 (texts @ target.T).masked_fill(same & ~own, -torch.inf),
                 (texts @ texts.T).masked_fill(same, -torch.inf),
-                texts @ self._teacher[torch.from_numpy(other)].float().T,
+                texts @ self._teacher[self._tensor(other)].float().T,
             ],
             dim=1,
         )
-        return F.cross_entropy(scores / self._recipe.temperature, torch.arange(len(texts)))
+        return F.cross_entropy(
+            scores / self._recipe.temperature, torch.arange(len(texts), device=self._device)
+        )
 
 
 def _add_to(average: dict[str, Tensor], student: Student, count: int) -> None:

@@ -34,7 +34,9 @@ def student_encoder(student: Student, tokenizer: Tokenizer, longest: int) -> eva
     def encode(texts: Sequence[str]) -> Floats:
         encodings = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         with torch.inference_mode():
-            return np.asarray(student.embed([around(e.ids, longest) for e in encodings]).numpy())
+            return np.asarray(
+                student.embed([around(e.ids, longest) for e in encodings]).cpu().numpy()
+            )
 
     return encode
 
@@ -107,7 +109,7 @@ def export_and_measure(
         query_length: tokens of a question that count.
         passage_length: tokens of a passage that count.
     """
-    student.eval()
+    student.cpu().eval()
     student.rounded = True
     out.mkdir(parents=True, exist_ok=True)
     ranges = calibrate(student, tokenizer, calibration, longest=MAX_LENGTH)

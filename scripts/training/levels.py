@@ -78,7 +78,8 @@ def rounded(rows: Tensor, bits: int, block: int) -> Tensor:
     with torch.no_grad():
         blocks = rows.view(len(rows), -1, block)
         scales = blocks.square().mean(dim=2, keepdim=True).sqrt().half().float().clamp(min=1e-7)
-        codes = torch.bucketize(blocks / scales, torch.from_numpy(borders(bits)))
-        exact = (torch.tensor(LEVELS[bits])[codes] * scales).view_as(rows)
+        between = torch.from_numpy(borders(bits)).to(rows.device)
+        codes = torch.bucketize(blocks / scales, between)
+        exact = (torch.tensor(LEVELS[bits], device=rows.device)[codes] * scales).view_as(rows)
         change = exact - rows
     return rows + change

@@ -32,12 +32,12 @@ def model_folder() -> Path:
     return Path(get_model_path())
 
 
-def load_teacher() -> SentenceTransformer:
+def load_teacher(device: str = "cpu") -> SentenceTransformer:
     """Load the teacher; nothing is downloaded."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     from sentence_transformers import SentenceTransformer
 
-    return SentenceTransformer(str(model_folder()), device="cpu")
+    return SentenceTransformer(str(model_folder()), device=device)
 
 
 def load_wordpieces() -> Tokenizer:
@@ -67,13 +67,13 @@ class TeacherVectors:
             with np.load(path) as part:
                 self._add(part["keys"], part["vectors"])
 
-    def encode(self, texts: Sequence[str]) -> None:
+    def encode(self, texts: Sequence[str], *, device: str = "cpu") -> None:
         """Encode those of ``texts`` that have no vector yet."""
         missing = {key: text for text in texts if (key := _key(text)) not in self._row}
         if not missing:
             return
         say(f"teacher vectors: {len(missing):,} texts to encode, {len(self._row):,} are there")
-        model = load_teacher()
+        model = load_teacher(device)
         # Texts of like length fill a batch without padding.
         queue = sorted(missing, key=lambda key: (len(missing[key]), key))
         total = sum(len(text) for text in missing.values())
