@@ -97,3 +97,18 @@ class Hit:
     lang: str | None
     metadata: Mapping[str, Any]
     queries: tuple[GeneratedQuery, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a long piece of work is.
+
+    Attributes:
+        stage: ``checking`` the input, ``loading``, ``optimizing``, ``encoding`` or ``scoring``.
+        done: records that were checked, or passages that are dealt with.
+        total: passages in all; 0 while it is not known.
+    """
+
+    stage: str
+    done: int
+    total: int

@@ -22,7 +22,7 @@ from xqg_qdrant.layouts import PerLanguageLayout
 
 # fmt: off
 COMMANDS = [
-    "demo", "ingest", "search", "info", "dump", "delete", "models",
+    "demo", "filter", "ingest", "search", "info", "dump", "delete", "models",
     "eval", "eval afriqa", "eval xquad-r",
 ]
 # fmt: on
@@ -218,7 +218,7 @@ def test_delete_asks_first(xqg: Run, library: str) -> None:
 
 def test_models_lists_what_a_name_reaches(xqg: Run) -> None:
     rows = json.loads(xqg("models", "--json").stdout)
-    assert {"tiny", "mini-static"} <= {row["name"] for row in rows}
+    assert {"tiny", "mini", "mini-static"} <= {row["name"] for row in rows}
     assert "tiny" in xqg("models").stdout
 
 
@@ -267,6 +267,25 @@ def test_eval_of_afriqa_counts_what_it_skips(xqg: Run, tmp_path: Path) -> None:
     assert "no question of train in 2 files: found are ha test, sw dev" in done.stderr
 
 
+def test_filter_keeps_the_best_and_says_what_it_left_out(xqg: Run, tmp_path: Path) -> None:
+    passages, queries = write_corpus(tmp_path, 40)
+    asked = ["filter", queries, "--passages", passages, "-o", "kept.jsonl", "--keep", "0.5"]
+    done = xqg(*asked, "--round-trip", "40")
+    assert done.returncode == 0, done.stderr
+    kept = [json.loads(line) for line in (tmp_path / "kept.jsonl").read_text().splitlines()]
+    total = len(Path(queries).read_text().splitlines())
+    summary = f"{len(kept)} of {total} queries kept in kept.jsonl; {total - len(kept)} low score"
+    assert summary in done.stdout
+    done = xqg(*asked)
+    assert done.returncode == 2
+    assert "kept.jsonl is there already" in done.stderr
+    report = json.loads(xqg(*asked, "--force", "--json").stdout)
+    assert sum(report["kept"].values()) == len(kept)
+    # What is kept is what 'xqg ingest' takes.
+    done = xqg("ingest", passages, "--queries", "kept.jsonl", "--to", "library", "-c", "c")
+    assert done.returncode == 0, done.stderr
+
+
 USAGE = {
     "no command": ["nonsense"],
     "no collection": ["ingest", "{passages}"],
@@ -278,6 +297,8 @@ USAGE = {
     "unknown layout": ["ingest", "{passages}", "-c", "c", "--layout", "round"],
     "unknown language": ["ingest", "{passages}", "-c", "c", "--languages", "sw,xx"],
     "unknown question language": ["search", "x", "--lang", "xx"],
+    "filter by nothing": ["filter", "{queries}", "--passages", "{passages}", "-o", "x"],
+    "keep": ["filter", "{queries}", "--passages", "{passages}", "-o", "x", "--keep", "0"],
     "batch size": ["ingest", "{passages}", "-c", "c", "--batch-size", "0"],
     "stdin twice": ["ingest", "-", "--queries", "-", "-c", "c"],
     "limit": ["search", "x", "-k", "0"],

@@ -15,6 +15,7 @@ from xqg_qdrant.collection import (
     build_payload,
     point_id,
 )
+from xqg_qdrant.corpus.staging import Augmented, Staging
 from xqg_qdrant.engine.base import Engine, Point, check_collection_name
 from xqg_qdrant.errors import (
     CollectionMismatch,
@@ -29,9 +30,8 @@ from xqg_qdrant.fusion import check_alpha, query_share
 from xqg_qdrant.languages import parse_languages
 from xqg_qdrant.layouts import DEFAULT_LAYOUT, layout_named
 from xqg_qdrant.loader.journal import JOURNAL, Journal
-from xqg_qdrant.loader.staging import Augmented, Staging
 from xqg_qdrant.models.encoder import Encoder, passage_text
-from xqg_qdrant.records import GeneratedQuery, Passage
+from xqg_qdrant.records import GeneratedQuery, Passage, Progress
 
 Record = TypeVar("Record")
 
@@ -42,21 +42,6 @@ MAX_BATCH_SIZE = 4_096
 CHECKING_STEP = 10_000
 CHECKPOINT_SECONDS = 2.0
 """Between two entries in the journal: what a killed run does again at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far an ingest is.
-
-    Attributes:
-        stage: ``checking`` the input, ``loading`` or ``optimizing``.
-        done: records that were checked, or passages that are in.
-        total: passages in all; 0 while it is not known.
-    """
-
-    stage: str
-    done: int
-    total: int
 
 
 @dataclass(frozen=True, slots=True)

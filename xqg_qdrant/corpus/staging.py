@@ -1,4 +1,4 @@
-"""The input of one ingest, read whole and checked before the collection is touched.
+"""Passages and their queries, read whole and checked before anything is done with them.
 
 Passages and queries come as two streams in any order, of any length, perhaps from a pipe. They
 are laid down in a temporary SQLite file, so that memory stays flat, and that duplicates, queries
@@ -41,7 +41,7 @@ class Augmented(NamedTuple):
 
 
 class Staging:
-    """Checked input of one ingest.
+    """Checked passages and queries.
 
     Attributes:
         passages: how many there are.
@@ -100,7 +100,7 @@ class Staging:
             else:
                 self._count_duplicate(passage.id, record, origin)
         if not self.passages:
-            raise InputError("there are no passages to ingest: the input is empty")
+            raise InputError("there are no passages: the input is empty")
 
     def add_queries(self, stream: Iterable[tuple[str, GeneratedQuery]]) -> None:
         """Take checked queries, each with where it stands; call it after :meth:`add_passages`.

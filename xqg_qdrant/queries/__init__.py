@@ -1,0 +1,1 @@
+"""Generated queries: what is done with them before they augment passages."""
