@@ -84,10 +84,15 @@ class Student(nn.Module):
         """All parameters but the tokens' vectors."""
         return (each for name, each in self.named_parameters() if name not in ("tokens", "bag"))
 
-    def embed(self, texts: Sequence[Sequence[int]], *, most_tokens: int = 2_048) -> Tensor:
+    def embed(
+        self, texts: Sequence[Sequence[int]], *, bag: bool = True, most_tokens: int = 2_048
+    ) -> Tensor:
         """Unit vectors, (texts, dimension), of token ids of any length.
 
-        Texts of like length go through the body together, at most ``most_tokens`` at a time.
+        Args:
+            texts: token ids.
+            bag: add the plain sums; without, the vectors are the body's alone.
+            most_tokens: texts of like length go through the body together, at most so many tokens.
         """
         device = self.tokens.device
         order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
@@ -116,7 +121,8 @@ class Student(nn.Module):
             parts.append(self._contextual(read[place[where]], real))
             start = end
         unit = F.normalize(torch.cat(parts), dim=1, eps=1e-6)
-        unit = unit + BAG_WEIGHT * F.normalize(sums, dim=1, eps=1e-6)
+        if bag:
+            unit = unit + BAG_WEIGHT * F.normalize(sums, dim=1, eps=1e-6)
         back = torch.empty(len(order), dtype=torch.long, device=device)
         back[torch.tensor(order, device=device)] = torch.arange(len(order), device=device)
         return F.normalize(unit, dim=1, eps=1e-6)[back]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.corpus import IN_ORDER, Corpus
+from training.levels import rounded
 from training.progress import clock, say
 
 Array = NDArray[np.int64]
@@ -228,6 +229,7 @@ def train(
     teacher: NDArray[np.float16],
     recipe: Recipe,
     *,
+    kept: tuple[int, int] | None = None,
     watch: Callable[[NDArray[np.float32]], str] | None = None,
     watch_every: int = 500,
 ) -> NDArray[np.float32]:
@@ -244,6 +246,8 @@ def train(
         retrieval: questions and passages.
         teacher: the teacher's vectors.
         recipe: how to train.
+        kept: bits a value and values a scale, if the table will be kept so: every step then uses
+            it as it would be kept.
         watch: called now and then with the table; what it returns is shown.
         watch_every: in steps.
 
@@ -276,7 +280,13 @@ def train(
             _runs(translations, batch.first, batch.follow),
         ]
         drop = [recipe.drop * (3 if group == 4 else 1) for group in range(len(texts))]
-        foreign, english, *search = embed(weight, texts, drop=drop)
+        used: Tensor = weight
+        if kept:
+            # Rounding the rows of this step's tokens alone is several times faster.
+            rows_used = np.unique(np.concatenate([group.ids for group in texts]))
+            used = rounded(weight[torch.from_numpy(rows_used)], *kept)
+            texts = [Texts(np.searchsorted(rows_used, each.ids), each.lengths) for each in texts]
+        foreign, english, *search = embed(used, texts, drop=drop)
         loss = _translation_loss(foreign, english, rows, translations, teacher, recipe)
         found = _search_loss(search, batch, translations, recipe.temperature)
         loss = loss + recipe.retrieval * found

@@ -30,6 +30,8 @@ class Recipe:
     Attributes:
         seed: of all sampling.
         steps: of the optimiser.
+        together: steps at the start in which the losses are those of body and sums added up. Then
+            they are the body's alone: it is worth more beside the sums if it does not lean on them.
         body_rate: learning rate of the layers, at its highest.
         token_rate: of the vectors that the body reads.
         bag_rate: of the vectors that are summed.
@@ -48,7 +50,8 @@ class Recipe:
     """
 
     seed: int = 0
-    steps: int = 1_000
+    steps: int = 900
+    together: int = 600
     body_rate: float = 1.5e-4
     token_rate: float = 2e-3
     bag_rate: float = 3e-4
@@ -63,10 +66,11 @@ class Recipe:
     retrieval: float = 0.3
     drop: float = 0.05
     longest: int = 64
-    averaged: float = 0.25
+    averaged: float = 0.1
 
 
 _WARM_UP = 30
+_FALL, _AGAIN = 0.6, 0.7
 _KEEP_EVERY = 50
 
 
@@ -112,9 +116,7 @@ def train(
         {"params": [student.bag], "lr": recipe.bag_rate},
     ]
     optimiser = torch.optim.Adam(groups, betas=(0.9, 0.98), fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: min(1, (step + 1) / _WARM_UP) * max(0.01, 1 - step / recipe.steps)
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, recipe))
     average: dict[str, Tensor] = {}
     step, spent = 0, 0.0
     if checkpoint.exists():
@@ -133,7 +135,7 @@ def train(
     start = time.monotonic() - spent
     first = round(recipe.steps * (1 - recipe.averaged))
     while step < recipe.steps:
-        losses = batches.losses(student)
+        losses = batches.losses(student, bag=step < recipe.together)
         loss = torch.stack(list(losses.values())).sum()
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -159,6 +161,14 @@ def train(
     return student
 
 
+def _rate(step: int, recipe: Recipe) -> float:
+    """Of the highest learning rates: falling, up again when the losses change, falling to 0."""
+    if step < recipe.together:
+        return min(1, (step + 1) / _WARM_UP) * (1 - _FALL * step / recipe.together)
+    left = (recipe.steps - step) / (recipe.steps - recipe.together)
+    return _AGAIN * min(1, (step - recipe.together + 1) / _WARM_UP) * left
+
+
 class _Batches:
     """Draws batches and computes their losses."""
 
@@ -181,7 +191,7 @@ class _Batches:
         self._english = draw(rng, english_weight, recipe.english)
         self._asked = draw(rng, self._retrieval.weight, recipe.questions)
 
-    def losses(self, student: Student) -> dict[str, Tensor]:
+    def losses(self, student: Student, *, bag: bool) -> dict[str, Tensor]:
         """Draw a batch; its losses, weighted, by name."""
         recipe, rng = self._recipe, self._rng
         pairs, english, asked = next(self._pairs), next(self._english), next(self._asked)
@@ -194,7 +204,8 @@ class _Batches:
                 *self._texts(self._translations.english, english, recipe.longest),
                 *self._texts(self._retrieval.questions, asked, recipe.longest, recipe.drop),
                 *self._texts(self._retrieval.passages, passages, MAX_LENGTH),
-            ]
+            ],
+            bag=bag,
         )
         sizes = [len(pairs) + len(switched), len(english), len(asked), len(passages)]
         foreign, own, questions, read = torch.split(vectors, sizes)

@@ -75,11 +75,15 @@ def rounded(rows: Tensor, bits: int, block: int) -> Tensor:
     """Rows as the quantised model has them; gradients pass as if nothing had been rounded."""
     import torch
 
+    # Levels are symmetric: the size of a value climbs from one to the next at each border.
+    half = 2 ** (bits - 1)
+    sizes, steps = LEVELS[bits][half:], borders(bits)[half:].tolist()
     with torch.no_grad():
         blocks = rows.view(len(rows), -1, block)
         scales = blocks.square().mean(dim=2, keepdim=True).sqrt().half().float().clamp(min=1e-7)
-        between = torch.from_numpy(borders(bits)).to(rows.device)
-        codes = torch.bucketize(blocks / scales, between)
-        exact = (torch.tensor(LEVELS[bits], device=rows.device)[codes] * scales).view_as(rows)
-        change = exact - rows
+        height = blocks.abs()
+        exact = torch.full_like(blocks, sizes[0])
+        for size, below, border in zip(sizes[1:], sizes, steps, strict=False):
+            exact += (height > border * scales) * (size - below)
+        change = (exact * scales).copysign(blocks).view_as(rows) - rows
     return rows + change

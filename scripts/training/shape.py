@@ -9,7 +9,7 @@ MAX_LENGTH = 256
 
 EPSILON = 1e-12
 
-BAG_WEIGHT = 0.8
+BAG_WEIGHT = 1.0
 """Of the plain sum of tokens, beside the body's 1."""
 
 TOKEN_BITS, TOKEN_BLOCK = 3, 64
