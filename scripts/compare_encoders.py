@@ -133,7 +133,7 @@ def bm25(passages: Sequence[Passage], questions: Sequence[Question]) -> dict[str
 
 
 def _hit(passage: Passage, score: float) -> Hit:
-    return Hit(id=passage.id, score=score, text=passage.text, title=passage.title)
+    return Hit(passage.id, score, passage.title, passage.text, passage.lang, passage.metadata, ())
 
 
 def _grams(text: str) -> list[str]:

@@ -185,8 +185,8 @@ def test_info_tells_what_a_collection_was_built_with(client: Client) -> None:
     assert report.queries == {"ar": 1, "sw": 2}
     assert report.manifest.encoder == "tiny"
     assert report.manifest.languages == ("ar", "sw")
-    # Three queries over three passages in two languages: half a query a vector, at alpha 0.15.
-    assert report.query_share == pytest.approx(0.075 / (0.85 + 0.075))
+    # Three queries over three passages in two languages: half a query a vector, at alpha 0.1.
+    assert report.query_share == pytest.approx(0.05 / (0.9 + 0.05))
     assert client.info("fused").query_share == pytest.approx(0.01 / (0.99 + 0.01))
     assert report.to_json()["manifest"]["languages"] == ["ar", "sw"]
 

@@ -102,7 +102,7 @@ class PerLanguageLayout(Layout):
     """
 
     name = "per-language"
-    default_alpha = 0.15
+    default_alpha = 0.1
 
     def vector_names(self, languages: Sequence[str]) -> list[str]:
         """The passage's vector, then one a language."""

@@ -50,10 +50,11 @@ def test_the_wheel_carries_models_samples_and_types(unpacked: Path) -> None:
     package = unpacked / "xqg_qdrant"
     for file in (
         "py.typed",
-        "onnx/mini-static/model.onnx",
-        "onnx/mini-static/tokenizer.json",
-        "onnx/mini-static/manifest.json",
-        "onnx/mini-static/README.md",
+        *(
+            f"onnx/{model}/{name}"
+            for model in ("mini", "mini-static")
+            for name in ("model.onnx", "tokenizer.json", "manifest.json", "README.md")
+        ),
         "samples/passages.jsonl",
         "samples/queries.jsonl",
         "samples/questions.jsonl",
@@ -76,4 +77,4 @@ def test_the_demo_runs_from_the_wheel(unpacked: Path, tmp_path: Path) -> None:
     again = _run(unpacked, tmp_path, "demo", "-q")
     assert again.returncode == 0, again.stderr
     rows = json.loads(_run(unpacked, tmp_path, "models", "--json").stdout)
-    assert [row["name"] for row in rows if row["default"]] == ["mini-static"]
+    assert [row["name"] for row in rows if row["default"]] == ["mini"]

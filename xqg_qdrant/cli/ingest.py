@@ -11,7 +11,7 @@ from xqg_qdrant.client import Client
 from xqg_qdrant.corpus.jsonl import STDIN
 from xqg_qdrant.loader import IngestReport
 from xqg_qdrant.loader.ingestion import BATCH_SIZE, MAX_BATCH_SIZE
-from xqg_qdrant.models.manifest import DEFAULT_ENCODER
+from xqg_qdrant.models.manifest import DEFAULT_ENCODER, FAST_ENCODER
 
 
 @click.command()
@@ -23,7 +23,7 @@ from xqg_qdrant.models.manifest import DEFAULT_ENCODER
 )
 @options.location("--to")
 @options.collection()
-@options.encoder(DEFAULT_ENCODER)
+@options.encoder(f"{DEFAULT_ENCODER}; {FAST_ENCODER} is less good and far faster")
 @options.layout
 @options.alpha
 @click.option(
