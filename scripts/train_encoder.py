@@ -99,7 +99,8 @@ def main(
       teacher      vectors of 246,000 English texts               15 min
       alignment    IBM model 1: where every token starts           4 min
       sums         a vector a token, trained by itself             6 min
-      training     body and sums, 900 steps                        60 min
+      training     body and sums, 900 steps                       60 min
+      rounded sums trained on as they will be kept                 2 min
       export       int8 ONNX, manifest, figures                    3 min
 
     Progress goes to stderr, the figures of the exported model to stdout.

@@ -9,6 +9,7 @@ import pytest
 
 from xqg_qdrant import Client, Encoder
 from xqg_qdrant.corpus import samples
+from xqg_qdrant.corpus.jsonl import read_passages, read_questions
 from xqg_qdrant.corpus.xquad_r import read_xquad_r
 from xqg_qdrant.evaluation.measures import AVERAGE, Row
 from xqg_qdrant.evaluation.xquad_r import Augment, evaluate_xquad_r
@@ -58,3 +59,21 @@ def test_the_figures_quoted_can_be_measured_again(
 
 def _averages(rows: list[Row]) -> dict[str, float]:
     return {row.measure: row.value for row in rows if row.language == AVERAGE}
+
+
+@pytest.mark.parametrize("name", ["mini", "mini-static"])
+def test_a_text_has_one_vector_alone_and_in_any_batch(name: str) -> None:
+    encoder = Encoder.load(name, threads=1)
+    texts = [passage.text for _, passage in read_passages(samples.PASSAGES)][:8]
+    texts += [question.text for _, (question, _) in read_questions(samples.QUESTIONS)][:24]
+    together = encoder.encode_passages(texts, batch_size=len(texts))
+    alone = encoder.encode_passages(texts, batch_size=1)
+    assert (together * alone).sum(axis=1).min() > 0.9999
+
+
+def test_models_and_tokenizers_are_small() -> None:
+    for name in ("mini", "mini-static"):
+        folder = Encoder.load(name).manifest.folder
+        assert (
+            sum((folder / file).stat().st_size for file in ("model.onnx", "tokenizer.json")) < 30e6
+        )
