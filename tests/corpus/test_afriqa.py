@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.afriqa import row, write_split
+from tests.conftest import SHARED_DATA
 from xqg_qdrant.corpus.afriqa import read_afriqa
 from xqg_qdrant.errors import InputError
 from xqg_qdrant.records import Passage, Qrel, Question
@@ -55,6 +56,16 @@ def test_rows_without_passage_or_question_are_counted(folder: Path) -> None:
     assert read_afriqa(folder, languages=("sw",)).skipped == 0
 
 
+def test_nan_is_what_upstream_writes_for_nothing(tmp_path: Path) -> None:
+    path = write_split(tmp_path, "hau", "train", row("Ina?", "Kano is a city."))
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write('{"context": NaN, "question_lang": "Yaushe?", "title": NaN}\n')
+        stream.write('{"context": "It was in 1961.", "question_lang": "Lini?", "title": NaN}\n')
+    data = read_afriqa(tmp_path, titles=True)
+    assert [passage.title for passage in data.passages] == ["A title", ""]
+    assert data.skipped == 1
+
+
 def test_titles_are_given_only_when_asked_for(folder: Path) -> None:
     assert read_afriqa(folder).passages[0] == Passage("ha:dev:1", "Kano is a city.", lang="en")
     assert {each.title for each in read_afriqa(folder, titles=True).passages} == {"A title"}
@@ -94,3 +105,13 @@ def test_a_file_of_no_language_is_refused(tmp_path: Path) -> None:
     path = write_split(tmp_path, "xx", "dev", row("?", "A passage."))
     with refuses(f"{path}: unknown language code 'xx'"):
         read_afriqa(tmp_path)
+
+
+def test_upstreams_own_files_are_read() -> None:
+    folder = SHARED_DATA / "afriqa-dev/gold_passages"
+    if not folder.is_dir():
+        pytest.skip(f"needs AfriQA at {folder}: fetch it from github.com/masakhane-io/afriqa")
+    data = read_afriqa(folder)
+    assert {"ha", "ig", "rw", "yo", "zu"} <= set(data.languages)
+    assert data.skipped > 0
+    assert len(data.passages) > 2_000

@@ -134,7 +134,7 @@ def _names(files: list[Path]) -> list[str]:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Each line's number and the fields that are read; null, as upstream has it, is empty."""
+    """Each line's number and the fields read; null and NaN, as upstream has them, are empty."""
 
     def build(row: Mapping[str, Any]) -> dict[str, str]:
         fields = {}
@@ -147,5 +147,5 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
             fields[name] = value or ""
         return fields
 
-    for where, row in read_rows(path, build):
+    for where, row in read_rows(path, build, nan_is_null=True):
         yield int(where.rpartition(" ")[2]), row

@@ -87,9 +87,15 @@ def read_questions(source: Source) -> Iterator[tuple[str, tuple[Question, Qrel]]
 
 
 def read_rows(
-    source: Source, build: Callable[[dict[str, Any]], Record]
+    source: Source, build: Callable[[dict[str, Any]], Record], *, nan_is_null: bool = False
 ) -> Iterator[tuple[str, Record]]:
     """Stream JSON objects, one a line, each made into a record; blank lines are skipped.
+
+    Args:
+        source: the file.
+        build: makes the record of an object.
+        nan_is_null: take ``NaN``, which pandas writes for what is missing, for null; it is no
+            JSON, and refused otherwise.
 
     Yields:
         Where each stands and what ``build`` returned.
@@ -110,7 +116,7 @@ def read_rows(
                 line = line.removeprefix(b"\xef\xbb\xbf")
             if not line.strip():
                 continue
-            row = _parse(line, where)
+            row = _parse(line, where, constant=_null if nan_is_null else _refuse_constant)
             if not isinstance(row, dict):
                 raise InputError(f"{where}: expected a JSON object, found {type(row).__name__}")
             try:
@@ -167,9 +173,17 @@ def name_of(source: Source) -> str:
     return "standard input" if str(source) == STDIN else str(source)
 
 
-def _parse(data: bytes, where: str) -> Any:
+def _null(name: str) -> None:
+    """What stands for NaN."""
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number: leave the field out")
+
+
+def _parse(data: bytes, where: str, *, constant: Callable[[str], None] = _refuse_constant) -> Any:
     try:
-        return json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
+        return json.loads(data.decode("utf-8"), parse_constant=constant)
     except UnicodeDecodeError as error:
         raise InputError(
             f"{where}: not UTF-8 (byte {error.start + 1}): convert the file to UTF-8"
@@ -180,10 +194,6 @@ def _parse(data: bytes, where: str) -> Any:
         raise InputError(f"{where}: nested too deep to be read: flatten it") from None
     except ValueError as error:
         raise InputError(f"{where}: {error}") from None
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number: leave the field out")
 
 
 def _check_fields(
