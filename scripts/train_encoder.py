@@ -192,27 +192,7 @@ def count_links(texts: corpus.Corpus, tokenizer: Tokenizer, work: Path) -> sp.cs
     if path.exists():
         return sp.csr_matrix(sp.load_npz(path))
     with step("alignment"):
-        own = teacher.load_wordpieces()
-        shape = (tokenizer.get_vocab_size(), own.get_vocab_size())
-        english = list(dict.fromkeys(pair.english for pair in texts.pairs))
-        rng = random.Random(0)
-        sample = rng.sample(english, min(len(english), 120_000))
-        counts = alignment.same_characters(
-            tokenizer.encode_batch(sample, add_special_tokens=False),
-            own.encode_batch(sample),
-            shape,
-        )
-        for language in corpus.LANGUAGES:
-            mine = [pair for pair in texts.pairs if pair.language == language]
-            rng.shuffle(mine)
-            foreign = tokenizer.encode_batch_fast(
-                [pair.foreign for pair in mine], add_special_tokens=False
-            )
-            translated = own.encode_batch_fast([pair.english for pair in mine])
-            counts = counts + alignment.model_one(
-                [(f.ids, e.ids) for f, e in zip(foreign, translated, strict=True)], shape
-            )
-            say(f"alignment: {language}, {len(mine):,} pairs")
+        counts = alignment.count_links(texts, tokenizer, teacher.load_wordpieces())
         sp.save_npz(path, counts)
     return counts
 

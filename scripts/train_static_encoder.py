@@ -152,24 +152,8 @@ def align(texts: corpus.Corpus, prepared: Prepared, tokenizer: Tokenizer, work: 
     if path.exists():
         return np.asarray(np.load(path), dtype=np.float32)
     with step("alignment"):
-        pieces = teacher.load_wordpieces()
         target = teacher.wordpiece_vectors(work / "wordpieces.npy")
-        shape = (tokenizer.get_vocab_size(), len(target))
-        english = list(dict.fromkeys(pair.english for pair in texts.pairs))
-        rng = random.Random(0)
-        sample = rng.sample(english, min(len(english), 120_000))
-        counts = alignment.same_characters(
-            tokenizer.encode_batch(sample), pieces.encode_batch(sample), shape
-        )
-        for language in corpus.LANGUAGES:
-            mine = [pair for pair in texts.pairs if pair.language == language]
-            rng.shuffle(mine)
-            foreign = tokenizer.encode_batch_fast([pair.foreign for pair in mine])
-            wordpieces = pieces.encode_batch_fast([pair.english for pair in mine])
-            counts = counts + alignment.model_one(
-                [(f.ids, e.ids) for f, e in zip(foreign, wordpieces, strict=True)], shape
-            )
-            say(f"alignment: {language}, {len(mine):,} pairs")
+        counts = alignment.count_links(texts, tokenizer, teacher.load_wordpieces())
         table = alignment.start_vectors(counts, target)
         # Sentences alone: a lexicon holds every word once.
         running = [row for row, pair in enumerate(texts.pairs) if pair.kind in "sqp"]

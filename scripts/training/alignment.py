@@ -8,6 +8,7 @@ teacher's vectors of its wordpieces, weighted by these probabilities.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,12 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from training.corpus import LANGUAGES, Corpus
 from training.progress import say
 from training.vocabulary import UNKNOWN_ID
 
 if TYPE_CHECKING:
-    from tokenizers import Encoding
+    from tokenizers import Encoding, Tokenizer
 
 Ids = Sequence[int]
 
@@ -76,6 +78,38 @@ def model_one(
         share /= np.repeat(np.add.reduceat(share, starts), width)
         counts = np.asarray(np.bincount(cell, weights=share, minlength=len(cells)), np.float64)
     return sp.csr_matrix((counts, (row, column)), shape=shape)
+
+
+def count_links(
+    corpus: Corpus, student: Tokenizer, teacher: Tokenizer, *, english_texts: int = 120_000
+) -> sp.csr_matrix:
+    """How often each of the student's tokens stands for each of the teacher's wordpieces.
+
+    Args:
+        corpus: translations.
+        student: its tokenizer; special tokens are left out.
+        teacher: its tokenizer, without special tokens.
+        english_texts: most English texts that both tokenizers cut.
+    """
+    shape = (student.get_vocab_size(), teacher.get_vocab_size())
+    english = list(dict.fromkeys(pair.english for pair in corpus.pairs))
+    rng = random.Random(0)
+    sample = rng.sample(english, min(len(english), english_texts))
+    counts = same_characters(
+        student.encode_batch(sample, add_special_tokens=False), teacher.encode_batch(sample), shape
+    )
+    for language in LANGUAGES:
+        mine = [pair for pair in corpus.pairs if pair.language == language]
+        rng.shuffle(mine)
+        foreign = student.encode_batch_fast(
+            [pair.foreign for pair in mine], add_special_tokens=False
+        )
+        wordpieces = teacher.encode_batch_fast([pair.english for pair in mine])
+        counts = counts + model_one(
+            [(f.ids, e.ids) for f, e in zip(foreign, wordpieces, strict=True)], shape
+        )
+        say(f"alignment: {language}, {len(mine):,} pairs")
+    return counts
 
 
 def same_characters(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -26,13 +26,6 @@ from training.shape import (
 )
 from training.wordpieces import SPECIAL
 
-Product = Callable[[nn.Linear, Tensor], Tensor]
-"""How a layer multiplies: exactly, or as the quantised model will."""
-
-
-def _exact(linear: nn.Linear, inputs: Tensor) -> Tensor:
-    return linear(inputs)
-
 
 class Layer(nn.Module):
     """A layer of BERT, with queries, keys and values from one matrix."""
@@ -45,18 +38,17 @@ class Layer(nn.Module):
         self.widen = nn.Linear(dimension, inner)
         self.narrow = nn.Linear(inner, dimension)
         self.norm2 = nn.LayerNorm(dimension, eps=EPSILON)
-        self.product: Product = _exact
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """What the layer makes of (batch, length, dimension); ``mask`` is False at padding."""
         batch, length, dimension = hidden.shape
-        parts = self.product(self.attend, hidden)
+        parts = self.attend(hidden)
         parts = parts.view(batch, length, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(parts[0], parts[1], parts[2], attn_mask=mask)
         mixed = mixed.transpose(1, 2).reshape(batch, length, dimension)
-        hidden = self.norm1(hidden + self.product(self.gather, mixed))
-        inner = F.gelu(self.product(self.widen, hidden))
-        return self.norm2(hidden + self.product(self.narrow, inner))
+        hidden = self.norm1(hidden + self.gather(mixed))
+        inner = F.gelu(self.widen(hidden))
+        return self.norm2(hidden + self.narrow(inner))
 
 
 class Student(nn.Module):

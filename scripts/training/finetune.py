@@ -45,7 +45,7 @@ class Recipe:
         cosine: weight of the cosine to the teacher's vector.
         retrieval: weight of the loss question to passage.
         drop: share of a foreign text's tokens left out while training.
-        longest: tokens of a text that count; passages count up to ``body.MAX_LENGTH``.
+        longest: tokens of a text that count; passages count up to ``shape.MAX_LENGTH``.
         averaged: weights are averaged over this last part of the steps.
     """
 

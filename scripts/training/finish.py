@@ -64,25 +64,25 @@ def calibrate(
     Returns:
         Least and largest value by ``layers.N.MATRIX``.
     """
-    names = {id(module): name for name, module in student.named_modules()}
     ranges: dict[str, tuple[float, float]] = {}
 
-    def watched(linear: nn.Linear, inputs: Tensor) -> Tensor:
-        low, high = ranges.get(names[id(linear)], (0.0, 0.0))
-        ranges[names[id(linear)]] = (
-            min(low, inputs.min().item()),
-            max(high, inputs.max().item()),
-        )
-        return linear(inputs)
+    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor]], None]:
+        def seen(linear: nn.Module, inputs: tuple[Tensor]) -> None:
+            low, high = ranges.get(name, (0.0, 0.0))
+            ranges[name] = min(low, inputs[0].min().item()), max(high, inputs[0].max().item())
 
-    before = [layer.product for layer in student.layers]
-    for layer in student.layers:
-        layer.product = watched
+        return seen
+
+    hooks = [
+        module.register_forward_pre_hook(watch(name))
+        for name, module in student.named_modules()
+        if isinstance(module, nn.Linear)
+    ]
     try:
         student_encoder(student, tokenizer, longest)(texts)
     finally:
-        for layer, product in zip(student.layers, before, strict=True):
-            layer.product = product
+        for hook in hooks:
+            hook.remove()
     return ranges
 
 

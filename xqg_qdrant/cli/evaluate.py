@@ -40,6 +40,17 @@ def articles_span(
     return span
 
 
+_detect = click.option(
+    "--detect", is_flag=True, help="Detect the questions' language, do not tell it."
+)
+_location = click.option(
+    "--to",
+    "location",
+    metavar="PATH_OR_URL",
+    help="Keep the collections there.  [default: a temporary folder]",
+)
+
+
 @evaluate.command("xquad-r")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @options.encoder(DEFAULT_ENCODER)
@@ -53,7 +64,7 @@ def articles_span(
 )
 @options.layout
 @options.alpha
-@click.option("--detect", is_flag=True, help="Detect the questions' language, do not tell it.")
+@_detect
 @click.option(
     "--articles",
     metavar="FIRST-LAST",
@@ -62,12 +73,7 @@ def articles_span(
     "encoder was trained on articles 1-16.",
 )
 @click.option("--titles", is_flag=True, help="Give paragraphs their article's title.")
-@click.option(
-    "--to",
-    "location",
-    metavar="PATH_OR_URL",
-    help="Keep the collections there.  [default: a temporary folder]",
-)
+@_location
 @options.threads
 @options.api_key
 @options.as_json
@@ -112,11 +118,7 @@ def xquad_r(
             detect_language=detect,
             progress=show,
         )
-    if as_json:
-        options.print_json([row.to_json() for row in rows])
-        return
-    click.echo(f"{rows[0].system}: {len(data.passages)} passages in the pool\n")
-    print_measures({"": rows})
+    _print_rows(rows, f"{len(data.passages)} passages in the pool", as_json=as_json)
 
 
 @evaluate.command("afriqa")
@@ -129,14 +131,9 @@ def xquad_r(
     callback=options.languages,
     help="Ask the questions of these languages, as in ha,ig,sw.  [default: all]",
 )
-@click.option("--detect", is_flag=True, help="Detect the questions' language, do not tell it.")
+@_detect
 @click.option("--titles", is_flag=True, help="Give passages their article's title.")
-@click.option(
-    "--to",
-    "location",
-    metavar="PATH_OR_URL",
-    help="Keep the collection there.  [default: a temporary folder]",
-)
+@_location
 @options.threads
 @options.api_key
 @options.as_json
@@ -171,11 +168,15 @@ def afriqa(
         options.progress_bar(quiet=quiet) as show,
     ):
         rows = evaluate_afriqa(client, data, detect_language=detect, progress=show)
+    skipped = f"; {data.skipped} rows without a passage skipped" if data.skipped else ""
+    _print_rows(rows, f"{len(data.passages):,} passages in the pool{skipped}", as_json=as_json)
+
+
+def _print_rows(rows: Sequence[Row], pool: str, *, as_json: bool) -> None:
     if as_json:
         options.print_json([row.to_json() for row in rows])
         return
-    skipped = f"; {data.skipped} rows without a passage skipped" if data.skipped else ""
-    click.echo(f"{rows[0].system}: {len(data.passages):,} passages in the pool{skipped}\n")
+    click.echo(f"{rows[0].system}: {pool}\n")
     print_measures({"": rows})
 
 

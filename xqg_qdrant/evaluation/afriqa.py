@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from xqg_qdrant.client import Client
 from xqg_qdrant.corpus.afriqa import AfriQA
-from xqg_qdrant.errors import CollectionMismatch
-from xqg_qdrant.evaluation.measures import DEPTH, Row, measure
+from xqg_qdrant.evaluation.asking import ask, load
+from xqg_qdrant.evaluation.measures import Row, measure
+from xqg_qdrant.layouts import DEFAULT_LAYOUT
 from xqg_qdrant.loader import Progress
 
 COLLECTION = "afriqa"
@@ -32,23 +33,11 @@ def evaluate_afriqa(
         CollectionMismatch: the collection found holds other data.
         XqgError: loading or searching failed.
     """
-    report = client.ingest(COLLECTION, data.passages, [], progress=progress)
-    if report.points != len(data.passages):
-        raise CollectionMismatch(
-            f"collection {COLLECTION!r} at {report.location} holds {report.points} passages, this "
-            f"data has {len(data.passages)}: other data was measured there. Delete the "
-            "collection, or measure at another place"
-        )
-    hits = client.search_batch(
-        COLLECTION,
-        [asked.question.text for asked in data.questions],
-        lang=None if detect_language else [asked.question.lang for asked in data.questions],
-        limit=DEPTH,
-        exact=True,
-    )
+    report = load(client, COLLECTION, data.passages, layout=DEFAULT_LAYOUT, progress=progress)
+    questions = [asked.question for asked in data.questions]
     return measure(
         report.encoder,
         [asked.qrel for asked in data.questions],
-        dict(zip((asked.question.id for asked in data.questions), hits, strict=True)),
-        {asked.question.id: asked.question.lang for asked in data.questions},
+        ask(client, COLLECTION, questions, detect_language=detect_language),
+        {question.id: question.lang for question in questions},
     )

@@ -7,8 +7,9 @@ from typing import Literal
 
 from xqg_qdrant.client import Client
 from xqg_qdrant.corpus.xquad_r import PlacedQuestion, XquadR
-from xqg_qdrant.errors import CollectionMismatch, InputError
-from xqg_qdrant.evaluation.measures import DEPTH, Row, measure
+from xqg_qdrant.errors import InputError
+from xqg_qdrant.evaluation.asking import ask, load
+from xqg_qdrant.evaluation.measures import Row, measure
 from xqg_qdrant.layouts import DEFAULT_LAYOUT, layout_named
 from xqg_qdrant.loader import Progress
 from xqg_qdrant.records import GeneratedQuery, Hit
@@ -69,24 +70,18 @@ def evaluate_xquad_r(
     encoder = ""
     for number, (queries, asked) in enumerate(folds):
         collection = f"xquad-r-{augment}-{layout}-{number}"
-        report = client.ingest(
-            collection, data.passages, queries, layout=layout, alpha=alpha, progress=progress
-        )
-        if report.points != len(data.passages):
-            raise CollectionMismatch(
-                f"collection {collection!r} at {report.location} holds {report.points} passages, "
-                f"this data has {len(data.passages)}: other data was measured there. Delete the "
-                "collection, or measure at another place"
-            )
-        encoder = report.encoder
-        hits = client.search_batch(
+        report = load(
+            client,
             collection,
-            [placed.question.text for placed in asked],
-            lang=None if detect_language else [placed.question.lang for placed in asked],
-            limit=DEPTH,
-            exact=True,
+            data.passages,
+            queries,
+            layout=layout,
+            alpha=alpha,
+            progress=progress,
         )
-        run.update(zip((placed.question.id for placed in asked), hits, strict=True))
+        encoder = report.encoder
+        questions = [placed.question for placed in asked]
+        run.update(ask(client, collection, questions, detect_language=detect_language))
     system = encoder if augment == "none" else f"{encoder} + {augment}, {layout}, alpha {alpha:g}"
     return measure(
         system,
