@@ -9,13 +9,15 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xqg_qdrant.errors import InputError, StorageError
+from xqg_qdrant.export.checkpoint import Checkpoint
+from xqg_qdrant.languages import normalize_language
 from xqg_qdrant.models.manifest import MANIFEST_FILE, SCHEMA_VERSION, TOKENIZER_FILE
 
 if TYPE_CHECKING:
@@ -190,6 +192,24 @@ def write_manifest(folder: Path, fields: Mapping[str, Any]) -> dict[str, Any]:
         text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False)
         path.write_text(text + "\n", encoding="utf-8")
     return manifest
+
+
+def source_of(checkpoint: Checkpoint, *, preset: str | None) -> dict[str, Any]:
+    """What a manifest says of the checkpoint: of a local one its folder's name, not its path."""
+    source: dict[str, Any] = {
+        "model": checkpoint.name if checkpoint.revision is None else checkpoint.source,
+        "revision": checkpoint.revision,
+    }
+    return {**source, "preset": preset} if preset else source
+
+
+def known_languages(listed: Iterable[str]) -> list[str]:
+    """The codes of a model card that are of languages; cards also say ``multilingual``."""
+    found = set()
+    for code in listed:
+        with suppress(InputError):
+            found.add(normalize_language(code))
+    return sorted(found)
 
 
 def _sha256(path: Path) -> str:
