@@ -139,7 +139,7 @@ def test_detection_from_many_threads_agrees() -> None:
 
 
 def test_languages_have_the_names_that_generators_know() -> None:
-    codes = "ar bn fi ja ko ru te sw el zh pa".split()
+    codes = ["ar", "bn", "fi", "ja", "ko", "ru", "te", "sw", "el", "zh", "pa"]
     assert [language_name(code) for code in codes] == [
         "Arabic",
         "Bengali",

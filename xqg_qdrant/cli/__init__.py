@@ -59,6 +59,7 @@ def _register() -> None:
         evaluate,
         export,
         filtering,
+        generate,
         ingest,
         models,
         search,
@@ -66,6 +67,7 @@ def _register() -> None:
 
     main.add_command(demo.demo)
     main.add_command(export.export)
+    main.add_command(generate.generate)
     main.add_command(filtering.filter_)
     main.add_command(ingest.ingest)
     main.add_command(search.search)
