@@ -2,11 +2,11 @@
 
 ONNX Runtime's ``quantize_dynamic`` takes one scale for a whole batch of activations, so a text's
 vector changes with the texts beside it, and 8-bit weights saturate in 16-bit sums on processors
-without VNNI. Here every row of activations, that is every token, has a scale of its own, and weights
-keep to 7 of their 8 bits: sums of products are exact in 32-bit integers everywhere.
+without VNNI. Here every row of activations, that is every token, has a scale of its own, and
+weights keep to 7 of their 8 bits: sums of products are exact in 32-bit integers everywhere.
 
-A row ``x`` becomes ``q = round(x * 127 / max|x|)`` and ``x W`` becomes ``max|x| / 127 * (q Q) * s``,
-with ``Q`` the int8 weights and ``s`` a scale for each of their columns. ``q Q * s`` is one kernel,
+A row ``x`` becomes ``q = round(x * 127 / max|x|)``, and ``x W`` becomes ``max|x| / 127 * (q Q) s``,
+with ``Q`` the int8 weights and ``s`` a scale for each of their columns. ``(q Q) s`` is one kernel,
 com.microsoft's MatMulIntegerToFloat.
 """
 
@@ -177,9 +177,7 @@ class _Rewriter:
             self._add(f"{table}::row_scales", scales[:, None])
         yield helper.make_node("Gather", [f"{table}::rows", ids], [f"{name}::rows"], axis=0)
         yield helper.make_node("Gather", [f"{table}::row_scales", ids], [f"{name}::scale"], axis=0)
-        yield helper.make_node(
-            "Cast", [f"{name}::rows"], [f"{name}::values"], to=TensorProto.FLOAT
-        )
+        yield helper.make_node("Cast", [f"{name}::rows"], [f"{name}::values"], to=TensorProto.FLOAT)
         yield helper.make_node("Mul", [f"{name}::values", f"{name}::scale"], [name])
 
     def _is_matrix(self, name: str) -> bool:
@@ -222,7 +220,7 @@ class _Rewriter:
 
 
 def _opset(model: ModelProto) -> int:
-    return next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
+    return int(next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx")))
 
 
 def _flag(node: NodeProto, name: str) -> bool:

@@ -179,7 +179,7 @@ def _best(logits: Tensor, top_k: Tensor) -> tuple[Tensor, Tensor]:
     A column among the k best stands in a group whose own best is among the k best of the groups,
     so only k groups need to be searched. Their maxima are found at the speed of memory.
     """
-    rows, columns = logits.shape
+    columns = logits.shape[1]
     if columns % GROUP:
         best = torch.topk(logits, top_k[0])
         return best.values, best.indices
@@ -192,7 +192,7 @@ def _best(logits: Tensor, top_k: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _log_total(logits: Tensor) -> Tensor:
-    """log sum exp by way of softmax, which ONNX Runtime computes ten times faster."""
+    """Log sum exp by way of softmax, which ONNX Runtime computes ten times faster."""
     return logits.amax(-1) - torch.log(torch.softmax(logits, dim=-1).amax(-1))
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from xqg_qdrant.errors import InputError, ModelError
 from xqg_qdrant.languages import language_name
 from xqg_qdrant.models.decoder import Decoder, Encoded
-from xqg_qdrant.models.decoding import Beams, Decoding, draws, sample
+from xqg_qdrant.models.decoding import MAX_TOP_K, Beams, Decoding, draws, sample
 from xqg_qdrant.models.manifest import (
     DECODER_FILE,
     ENCODER_FILE,
@@ -197,6 +197,40 @@ class Generator:
                 results[row] = texts
         return results
 
+    def follow(
+        self, prompts: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]
+    ) -> list[tuple[Ints, NDArray[np.float32]]]:
+        """Be led along given texts, token for token, and say what it would have written itself.
+
+        Args:
+            prompts: token ids.
+            texts: token ids of one text for each prompt.
+
+        Returns:
+            For each text and each of its places the likeliest token, int64 (tokens,), and the
+            log-probability of the token that stands there, float32 (tokens,); minus infinity for
+            one that is not among the ``MAX_TOP_K`` likeliest.
+        """
+        length = max(map(len, texts))
+        table = np.full((len(texts), length), self.manifest.pad_token_id, dtype=np.int64)
+        for row, text in enumerate(texts):
+            table[row, : len(text)] = text
+        run = self._decoder.start(
+            self._encode(prompts), 1, start=self.manifest.decoder_start_token_id, length=length
+        )
+        best = np.zeros_like(table)
+        likely = np.zeros(table.shape, dtype=np.float32)
+        top_k = min(MAX_TOP_K, self.manifest.vocabulary_size)
+        for position in range(length):
+            logits, token_ids, log_total = run.step(top_k)
+            best[:, position] = token_ids[:, 0]
+            there = token_ids == table[:, position, None]
+            likely[:, position] = np.where(there, logits, -np.inf).max(axis=1) - log_total
+            run.tokens = table[:, position]
+        return [
+            (best[row, : len(text)], likely[row, : len(text)]) for row, text in enumerate(texts)
+        ]
+
     def _encode(self, ids: Sequence[Sequence[int]]) -> Encoded:
         width = max(1, *(len(row) for row in ids))
         tokens = np.full((len(ids), width), self.manifest.pad_token_id, dtype=np.int64)
@@ -239,7 +273,7 @@ class Generator:
         )
         # Which text of which prompt stands where in the batch.
         row_of, text_of = (grid.ravel() for grid in np.indices((len(keys), texts)))
-        top_k = 1 if greedy else min(decoding.top_k, self.manifest.vocabulary)
+        top_k = 1 if greedy else min(decoding.top_k, self.manifest.vocabulary_size)
         for position in range(length):
             logits, token_ids, log_total = run.step(top_k)
             if greedy:
@@ -283,7 +317,7 @@ class Generator:
         )
         searches = [Beams(beams, end) for _ in range(prompts)]
         running = list(range(prompts))
-        top_k = min(2 * beams, self.manifest.vocabulary)
+        top_k = min(2 * beams, self.manifest.vocabulary_size)
         for _ in range(length):
             logits, token_ids, log_total = run.step(top_k)
             likely = logits.astype(np.float64) - log_total[:, None]

@@ -141,7 +141,7 @@ class GeneratorManifest(ModelManifest):
         prompt: template with ``{language}``, ``{title}`` and ``{passage}``.
         max_length: tokens of a prompt, special tokens included; longer ones are cut.
         layers: of the decoder.
-        vocabulary: tokens it chooses from.
+        vocabulary_size: tokens it chooses from.
         pad_token_id: what shorter prompts of a batch are filled up with.
         eos_token_id: closes a text.
         decoder_start_token_id: begins a text.
@@ -151,13 +151,13 @@ class GeneratorManifest(ModelManifest):
     prompt: str
     max_length: int
     layers: int
-    vocabulary: int
+    vocabulary_size: int
     pad_token_id: int
     eos_token_id: int
     decoder_start_token_id: int
 
     def _settings(self) -> dict[str, Any]:
-        names = ("prompt", "max_length", "vocabulary")
+        names = ("prompt", "max_length", "vocabulary_size")
         tokens = ("pad_token_id", "eos_token_id", "decoder_start_token_id")
         return {name: getattr(self, name) for name in (*names, *tokens)}
 
@@ -246,13 +246,13 @@ def _encoder_manifest(folder: Path, field: _Fields) -> EncoderManifest:
 
 def _generator_manifest(folder: Path, field: _Fields) -> GeneratorManifest:
     common = _common(folder, field, ENCODER_FILE, DECODER_FILE)
-    vocabulary = field.whole("vocabulary", 2, 2**31)
+    vocabulary = field.whole("vocabulary_size", 2, 2**31)
     return GeneratorManifest(
         **common,
         prompt=field.text("prompt"),
         max_length=field.whole("max_length", 2, MAX_LENGTH),
         layers=field.whole("layers", 1, MAX_LAYERS),
-        vocabulary=vocabulary,
+        vocabulary_size=vocabulary,
         pad_token_id=field.whole("pad_token_id", 0, vocabulary - 1),
         eos_token_id=field.whole("eos_token_id", 0, vocabulary - 1),
         decoder_start_token_id=field.whole("decoder_start_token_id", 0, vocabulary - 1),
