@@ -94,7 +94,9 @@ class Trimmed:
             raise InputError(f"token {error.args[0]} was not kept") from None
 
 
-def trim(model: torch.nn.Module, tokenizer: Tokenizer, keep: Iterable[int]) -> Trimmed:
+def trim(
+    model: torch.nn.Module, tokenizer: Tokenizer, keep: Iterable[int], *, multiple: int = 1
+) -> Trimmed:
     """Leave out all tokens but some, from a model and from its tokenizer.
 
     Kept in any case: special and added tokens, pieces for single bytes, the unknown token, the
@@ -105,14 +107,17 @@ def trim(model: torch.nn.Module, tokenizer: Tokenizer, keep: Iterable[int]) -> T
         model: of transformers, one of ``ARCHITECTURES``, with or without its output layer.
         tokenizer: the model's, Unigram or WordPiece.
         keep: ids to keep; see :func:`~.vocabulary.select_tokens`.
+        multiple: so many tokens, or a multiple of it, are kept, because some kernels are fast
+            with round numbers alone: others with the lowest ids, the commonest, fill up.
 
     Raises:
-        InputError: ``keep`` has an id that is no token's.
+        InputError: ``keep`` has an id that is no token's, or ``multiple`` is not positive.
         ModelError: model or tokenizer cannot be trimmed, or do not belong together.
     """
     check_trimmable(tokenizer)
     rows = _check_model(model, tokenizer)
-    smaller, kept = trim_tokenizer(tokenizer, {*keep, *_ids_of_model(model, tokenizer)})
+    needed = {*keep, *_ids_of_model(model, tokenizer)}
+    smaller, kept = trim_tokenizer(tokenizer, needed, multiple=multiple)
     new_ids = {int(old): new for new, old in enumerate(kept)}
     trimmed = _smaller_model(model, kept, new_ids)
     return Trimmed(
@@ -127,7 +132,7 @@ def trim(model: torch.nn.Module, tokenizer: Tokenizer, keep: Iterable[int]) -> T
 
 
 def trim_tokenizer(
-    tokenizer: Tokenizer, keep: Iterable[int]
+    tokenizer: Tokenizer, keep: Iterable[int], *, multiple: int = 1
 ) -> tuple[Tokenizer, NDArray[np.int64]]:
     """Leave out all tokens but some from a tokenizer; see :func:`trim`.
 
@@ -135,16 +140,21 @@ def trim_tokenizer(
         The tokenizer, and the old id of each of its ids: int64, (tokens,), ascending.
 
     Raises:
-        InputError: ``keep`` has an id that is no token's.
+        InputError: ``keep`` has an id that is no token's, or ``multiple`` is not positive.
         ModelError: the tokenizer cannot be trimmed.
     """
     check_trimmable(tokenizer)
+    if multiple < 1:
+        raise InputError(f"multiple is {multiple}: give a positive number")
     state = json.loads(tokenizer.to_str())
     tokens = {number: token for token, number in tokenizer.get_vocab().items()}
     wanted = set(keep)
     if unknown := sorted(wanted - tokens.keys()):
         raise InputError(f"token {unknown[0]} to keep is none of the tokenizer's {len(tokens):,}")
-    kept = np.array(sorted(wanted | _indispensable(state)), dtype=np.int64)
+    wanted |= _indispensable(state)
+    others = sorted(tokens.keys() - wanted)
+    wanted.update(others[: -len(wanted) % multiple])
+    kept = np.array(sorted(wanted), dtype=np.int64)
     new_ids = {int(old): new for new, old in enumerate(kept)}
     smaller = _smaller_tokenizer(state, new_ids)
     if smaller.get_vocab() != {tokens.get(old): new for old, new in new_ids.items()}:
