@@ -213,7 +213,7 @@ def test_the_control_splits_passages_that_come_without_sentences(
     write_language(tmp_path, "en", [paragraph("Water is wet. Dr. Fire is hot.", {"q": "Wet?"})])
     evaluate_xquad_r(client, read_xquad_r(tmp_path), augment="sentences")
     (collection,) = {collection for collection, _, _ in client.asked}
-    assert client.queries(collection) == {
+    assert client.stored_queries(collection) == {
         ("0-0", "en", "Water is wet."),
         ("0-0", "en", "Dr. Fire is hot."),
     }

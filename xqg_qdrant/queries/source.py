@@ -88,12 +88,14 @@ class Source(ABC):
         configuration: everything beside the passage that decides what is written, as flat JSON;
             a run that was cut off goes on only with the same.
         window: passages that it likes to get at a time.
+        whole_windows: it works on a window as a whole, so a run had best stop between windows.
     """
 
     kind: str
     name: str
     configuration: Mapping[str, Any]
     window: int
+    whole_windows: bool = False
 
     @abstractmethod
     def write(self, passages: Sequence[Passage]) -> Iterator[Written]:
