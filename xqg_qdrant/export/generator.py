@@ -241,7 +241,7 @@ def _write_graphs(model: Any, folder: Path) -> None:
     best = ("logits", "token_ids")
     step_axes = {name: axes[name] for name in ("attention_mask", *names, *made)}
     step_axes |= {name: {0: "sequences", 1: "best"} for name in best}
-    step_axes |= {"input_ids": {0: "prompts", 1: "texts"}, "log_total": {0: "sequences"}}
+    step_axes |= {"input_ids": {0: "prompts", 1: "texts"}, "top_probability": {0: "sequences"}}
     exported = to_onnx(
         DecoderGraph(model).eval(),
         (
@@ -253,7 +253,7 @@ def _write_graphs(model: Any, folder: Path) -> None:
         ),
         folder,
         inputs=("input_ids", "position", "top_k", "attention_mask", *names),
-        outputs=(*best, "log_total", *made),
+        outputs=(*best, "top_probability", *made),
         axes=step_axes,
         opset=OPSET,
     )

@@ -82,7 +82,7 @@ def torch_texts(model: torch.nn.Module, prompts: Sequence[Sequence[int]]) -> lis
     for prompt in prompts:
         ids = torch.tensor([list(prompt)])
         with torch.inference_mode(), quiet():
-            found = model.generate(  # type: ignore[operator]
+            found = model.generate(
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),
                 do_sample=False,
