@@ -66,9 +66,9 @@ def test_what_is_no_model_folder_is_never_replaced(tmp_path: Path, force: bool) 
     link = tmp_path / "link"
     link.symlink_to(diary.parent)
     for target in (diary.parent, diary, link):
-        with pytest.raises(InputError, match="is no model folder"):
-            with staged_folder(target, force=force):
-                pytest.fail("it was opened")
+        refused = pytest.raises(InputError, match="is no model folder")
+        with refused, staged_folder(target, force=force):
+            pytest.fail("it was opened")
     assert diary.read_text() == "dear diary"
 
 
@@ -109,17 +109,15 @@ def test_what_a_killed_export_left_is_swept_and_what_a_running_one_has_is_not(
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="cannot be written: Not a directory"):
-        with staged_folder(tmp_path / "file" / "mine"):
-            pytest.fail("it was opened")
+    refused = pytest.raises(StorageError, match="cannot be written: Not a directory")
+    with refused, staged_folder(tmp_path / "file" / "mine"):
+        pytest.fail("it was opened")
 
 
 def test_a_full_disk_leaves_nothing(small_disk: Path) -> None:
-    with pytest.raises(StorageError, match="No space left on device; make room"):
-        with staged_folder(small_disk / "mine") as folder:
-            with (folder / "model.onnx").open("wb") as stream:
-                for _ in range(100):
-                    stream.write(b"\0" * 2**20)
+    refused = pytest.raises(StorageError, match="No space left on device; make room")
+    with refused, staged_folder(small_disk / "mine") as folder:
+        (folder / "model.onnx").write_bytes(b"\0" * (100 * 2**20))
     assert list(small_disk.iterdir()) == []
     free = os.statvfs(small_disk)
     assert free.f_bavail * free.f_frsize > 60 * 2**20
