@@ -94,6 +94,7 @@ def test_the_side_file_says_once_what_wrote_the_queries(out: Path) -> None:
     assert (told["passages"], told["queries"]) == (20, {"de": 40})
     assert told["bytes"] == out.stat().st_size
     assert set(told["versions"]) == {"xqg-qdrant", "sentencex"}
+    assert read_side_file(out.with_name("queries.jsonl.gz")) == told
 
 
 def test_a_damaged_side_file_is_told(out: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -12,6 +13,9 @@ from typing import Any, NamedTuple, Self
 
 from xqg_qdrant.corpus.checks import MAX_QUERY_CHARS
 from xqg_qdrant.records import GeneratedQuery, Passage
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,17 +205,11 @@ def written(gatherings: Sequence[Gathering], other: Counter[str] | None = None) 
 
 def tidy(text: str) -> str:
     """A query's text on one line, without control characters; "" if no collection can store it."""
-    line = " ".join("".join(" " if _is_control(char) else char for char in text).split())
-    if len(line) > MAX_QUERY_CHARS or any("\ud800" <= char <= "\udfff" for char in line):
-        return ""
-    return line
+    line = " ".join(_CONTROL.sub(" ", text).split())
+    return "" if len(line) > MAX_QUERY_CHARS or _SURROGATE.search(line) else line
 
 
 def duplicate_key(text: str) -> str:
     """What is the same of two texts that differ in case, white space or width alone."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     return " ".join(unicodedata.normalize("NFKC", folded).split())
-
-
-def _is_control(char: str) -> bool:
-    return char < " " or "\x7f" <= char <= "\x9f"
