@@ -47,9 +47,12 @@ def quantize(model: ModelProto) -> ModelProto:
     graph = model.graph
     rewriter = _Rewriter(graph, _opset(model))
     nodes = list(rewriter.rewritten())
+    used = {name for node in nodes for name in node.input} | {each.name for each in graph.output}
     del graph.node[:]
-    graph.node.extend(nodes)
-    rewriter.drop_unused()
+    graph.node.extend(node for node in nodes if node.op_type != "Constant" or used & {*node.output})
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
     graph.initializer.extend(rewriter.initializers.values())
     if not any(each.domain == _MICROSOFT for each in model.opset_import):
         model.opset_import.append(helper.make_opsetid(_MICROSOFT, 1))
@@ -99,13 +102,6 @@ class _Rewriter:
                 yield from self._lookup(node)
             else:
                 yield node
-
-    def drop_unused(self) -> None:
-        used = {name for node in self._graph.node for name in node.input}
-        used |= {output.name for output in self._graph.output}
-        kept = [tensor for tensor in self._graph.initializer if tensor.name in used]
-        del self._graph.initializer[:]
-        self._graph.initializer.extend(kept)
 
     def _product(self, node: NodeProto, weights: NDArray[np.float32]) -> Iterator[NodeProto]:
         """``x W``, or ``x W + b`` of a Gemm."""
