@@ -138,7 +138,13 @@ def export(
             say=say,
         )
     if as_json:
-        options.print_json({"folder": str(exported.folder), "manifest": exported.manifest})
+        options.print_json(
+            {
+                "folder": str(exported.folder),
+                "seconds": round(exported.seconds, 1),
+                "manifest": exported.manifest,
+            }
+        )
         return
     _print(exported)
 

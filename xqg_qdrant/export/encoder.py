@@ -16,6 +16,7 @@ from xqg_qdrant.export.folder import (
     Exported,
     check_target,
     known_languages,
+    rewrite_model,
     save_model,
     save_tokenizer,
     source_of,
@@ -23,6 +24,7 @@ from xqg_qdrant.export.folder import (
     write_manifest,
 )
 from xqg_qdrant.export.presets import Pooling
+from xqg_qdrant.export.quantize import quantize
 from xqg_qdrant.export.settings import EncoderOptions, EncoderSettings, resolve_settings
 from xqg_qdrant.export.tracing import to_onnx
 from xqg_qdrant.export.trim import trim
@@ -136,7 +138,7 @@ def export_encoder(
         measured = parity.check_fp32(Encoder.load(folder), reference)
         if precision == "int8":
             say("rounding to int8")
-            _quantize_in(folder)
+            rewrite_model(folder, MODEL_FILE, quantize)
             fields["precision"] = "int8"
             say("comparing with torch")
             write_manifest(folder, {**fields, "parity": {}})
@@ -211,17 +213,6 @@ def _trace(module: torch.nn.Module, vocabulary: int, folder: Path) -> onnx.Model
         axes={"input_ids": tokens, "attention_mask": tokens, "embedding": {0: "batch"}},
         opset=OPSET,
     )
-
-
-def _quantize_in(folder: Path) -> None:
-    import onnx
-
-    from xqg_qdrant.export.quantize import quantize
-
-    model = onnx.load(str(folder / MODEL_FILE))
-    for path in folder.glob(f"{MODEL_FILE}*"):
-        path.unlink()
-    save_model(quantize(model), folder, MODEL_FILE)
 
 
 def _lowering(tokenizer: Tokenizer) -> Tokenizer:

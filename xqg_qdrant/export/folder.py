@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,6 +144,22 @@ def save_model(model: onnx.ModelProto, folder: Path, file_name: str) -> None:
             onnx.save_model(model, str(path))
         else:
             path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def rewrite_model(
+    folder: Path, file_name: str, change: Callable[[onnx.ModelProto], onnx.ModelProto]
+) -> None:
+    """Read a model that was written, change it, and write it in its own place.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    import onnx
+
+    model = onnx.load(str(folder / file_name))
+    for path in folder.glob(f"{file_name}*"):
+        path.unlink()
+    save_model(change(model), folder, file_name)
 
 
 def model_bytes(model: onnx.ModelProto) -> int:

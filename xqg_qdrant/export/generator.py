@@ -17,6 +17,7 @@ from xqg_qdrant.export.folder import (
     Exported,
     check_target,
     known_languages,
+    rewrite_model,
     save_model,
     save_tokenizer,
     source_of,
@@ -151,7 +152,8 @@ def export_generator(
         measured = text_parity.check_fp32(Generator.load(folder), reference)
         if precision == "int8":
             say("rounding to int8")
-            _quantize_in(folder)
+            for file_name in (ENCODER_FILE, DECODER_FILE):
+                rewrite_model(folder, file_name, quantize)
             say("comparing with torch")
             write_manifest(folder, {**fields, "parity": {}})
             rounded = text_parity.check_int8(Generator.load(folder), reference)
@@ -258,13 +260,3 @@ def _write_graphs(model: Any, folder: Path) -> None:
         opset=OPSET,
     )
     save_model(exported, folder, DECODER_FILE)
-
-
-def _quantize_in(folder: Path) -> None:
-    import onnx
-
-    for name in (ENCODER_FILE, DECODER_FILE):
-        model = onnx.load(str(folder / name))
-        for path in folder.glob(f"{name}*"):
-            path.unlink()
-        save_model(quantize(model), folder, name)

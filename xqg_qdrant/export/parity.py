@@ -60,7 +60,6 @@ class Reference:
     Attributes:
         texts: by kind.
         vectors: by kind, float32, (texts, dimension).
-        scale: the largest element of all vectors.
     """
 
     texts: Mapping[Kind, Sequence[Text]]
