@@ -131,6 +131,55 @@ def test_vectors_of_a_sentence_transformers_folder_are_those_of_sentence_transfo
     assert encoder.dimension == 24
 
 
+def decoder() -> Any:
+    """As in Qwen3-Embedding: a decoder, whose last token makes the vector."""
+    return transformers.Qwen3Model(
+        transformers.Qwen3Config(
+            vocab_size=3000,
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=8,
+            intermediate_size=64,
+            max_position_embeddings=128,
+            pad_token_id=0,
+            initializer_range=0.2,
+        )
+    )
+
+
+def branching() -> Any:
+    """Whose graph has branches with weights of their own."""
+    return transformers.DebertaV2Model(
+        transformers.DebertaV2Config(
+            vocab_size=3000,
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=64,
+            max_position_embeddings=128,
+            pos_att_type=["p2c", "c2p"],
+            relative_attention=True,
+            initializer_range=0.2,
+        )
+    )
+
+
+@pytest.mark.parametrize(("build", "pooling"), [(decoder, "last"), (branching, "cls")])
+def test_other_architectures(build: Any, pooling: Any, bert: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(bert, tmp_path / "other"))
+    torch.manual_seed(0)
+    model = build().eval()
+    model.save_pretrained(folder)
+    how: dict[str, Any] = {"pooling": pooling, "normalize": True, "passage_length": 64}
+    exported = export(folder, tmp_path / "mine", precision="int8", **how)
+    expected = by_transformers(folder, model, pooling, normalize=True, length=64)
+    found = Encoder.load(exported.folder, threads=1).encode_passages(TEXTS)
+    assert (found * expected).sum(axis=1).min() > 0.98
+    assert exported.manifest["parity"]["before_rounding"]["minimum_cosine_to_torch"] > 0.99999
+
+
 def test_texts_are_lowered_where_sentence_transformers_lowers_them(tmp_path: Path) -> None:
     folder = checkpoints.build_sentence_transformer(tmp_path / "checkpoint")
     checkpoints.write_json(

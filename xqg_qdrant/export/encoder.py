@@ -159,7 +159,7 @@ def text_encoder(transformer: torch.nn.Module, settings: EncoderSettings) -> tor
     import torch
     from torch import Tensor
 
-    takes_types = "token_type_ids" in inspect.signature(transformer.forward).parameters
+    taken = inspect.signature(transformer.forward).parameters
 
     class TextEncoder(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -168,9 +168,11 @@ def text_encoder(transformer: torch.nn.Module, settings: EncoderSettings) -> tor
             self.heads = torch.nn.ModuleList(settings.heads)
 
         def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-            inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
-            if takes_types:
+            inputs: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}
+            if "token_type_ids" in taken:
                 inputs["token_type_ids"] = torch.zeros_like(input_ids)
+            if "use_cache" in taken:
+                inputs["use_cache"] = False
             states = self.transformer(**inputs).last_hidden_state
             vectors = _pool(states, attention_mask, settings.pooling)
             for head in self.heads:

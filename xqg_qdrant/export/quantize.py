@@ -12,7 +12,7 @@ com.microsoft's MatMulIntegerToFloat.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,7 +47,7 @@ def quantize(model: ModelProto) -> ModelProto:
     graph = model.graph
     rewriter = _Rewriter(graph, _opset(model))
     nodes = list(rewriter.rewritten())
-    used = {name for node in nodes for name in node.input} | {each.name for each in graph.output}
+    used = {*_names(nodes), *(each.name for each in graph.output)}
     del graph.node[:]
     graph.node.extend(node for node in nodes if node.op_type != "Constant" or used & {*node.output})
     kept = [tensor for tensor in graph.initializer if tensor.name in used]
@@ -213,6 +213,16 @@ class _Rewriter:
 
         if name not in self.initializers:
             self.initializers[name] = numpy_helper.from_array(value, name)
+
+
+def _names(nodes: Iterable[NodeProto]) -> Iterator[str]:
+    """What nodes read, those inside branches and loops too."""
+    for node in nodes:
+        yield from node.input
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                yield from _names(graph.node)
+                yield from (each.name for each in graph.output)
 
 
 def _opset(model: ModelProto) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,7 @@ def to_onnx(
 
     check_room(folder, size)
     try:
-        with quiet():
+        with quiet(), _masks_by_broadcasting():
             if size <= INLINE_BYTES:
                 buffer = io.BytesIO()
                 export(buffer)
@@ -75,3 +76,17 @@ def to_onnx(
         raise
     except Exception as error:
         raise ModelError(f"the model cannot be exported to ONNX: {first(error)}") from error
+
+
+@contextmanager
+def _masks_by_broadcasting() -> Iterator[None]:
+    """Make causal masks in a way that TorchScript can follow; transformers makes them by vmap."""
+    from optimum.exporters.onnx import model_patcher
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS as MASKS
+
+    before = MASKS["eager"]
+    MASKS.register("eager", model_patcher.eager_mask_without_vmap)
+    try:
+        yield
+    finally:
+        MASKS.register("eager", before)
