@@ -29,31 +29,10 @@ def tiny_encoder(tiny_folder: Path) -> Encoder:
 
 
 @pytest.fixture(scope="session")
-def tiny_generator_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder of a tiny mT5 of random numbers, exported from a checkpoint."""
-    for package in ("torch", "transformers", "onnxscript"):
-        pytest.importorskip(package, reason="needs the export extra")
-    from tests.checkpoints import build_mt5
-    from xqg_qdrant.export.checkpoint import open_checkpoint
-    from xqg_qdrant.export.generator import GeneratorOptions, export_generator
-
-    folder = tmp_path_factory.mktemp("generators")
-    export_generator(
-        open_checkpoint(str(build_mt5(folder / "checkpoint"))),
-        folder / "tiny-generator",
-        options=GeneratorOptions(
-            prompt="Generate a {language} question for this passage: {title} {passage}",
-            prompt_length=64,
-            languages=("ar", "sw"),
-        ),
-    )
-    return folder / "tiny-generator"
-
-
-@pytest.fixture(scope="session")
 def tiny_mt5_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A hub folder of a tiny mT5 of random numbers."""
-    pytest.importorskip("transformers", reason="needs the export extra")
+    for package in ("torch", "transformers", "onnxscript"):
+        pytest.importorskip(package, reason="needs the export extra")
     from tests.checkpoints import build_mt5
 
     return build_mt5(tmp_path_factory.mktemp("checkpoints") / "mt5")
@@ -77,11 +56,17 @@ def tiny_generators(
         export_generator(
             open_checkpoint(str(tiny_mt5_checkpoint)),
             folder / precision,
-            name="tiny-mt5",
+            name="tiny-generator",
             options=options,
             precision=precision,
         )
     return {precision: folder / precision for precision in ("fp32", "int8")}
+
+
+@pytest.fixture(scope="session")
+def tiny_generator_folder(tiny_generators: dict[str, Path]) -> Path:
+    """The one in full precision."""
+    return tiny_generators["fp32"]
 
 
 @pytest.fixture(scope="session")
