@@ -297,7 +297,9 @@ def list_models() -> Iterator[Path]:
         if not root.is_dir():
             continue
         for folder in sorted(root.iterdir()):
-            if folder.name not in seen and (folder / MANIFEST_FILE).is_file():
+            # Models that are being exported lie in hidden folders.
+            taken = folder.name in seen or folder.name.startswith(".")
+            if not taken and (folder / MANIFEST_FILE).is_file():
                 seen.add(folder.name)
                 yield folder
 
