@@ -182,6 +182,28 @@ def test_a_tokenizer_of_a_vocabulary_alone_is_made(folder: Path) -> None:
     assert open_checkpoint(str(folder)).tokenizer.encode(text).ids == expected
 
 
+def test_a_tokenizer_of_a_sentencepiece_model_alone_is_made(mt5: Path, tmp_path: Path) -> None:
+    sentencepiece = pytest.importorskip("sentencepiece", reason="reads such models")
+    folder = Path(shutil.copytree(mt5, tmp_path / "model"))
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        (folder / name).unlink()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(checkpoints.sample_texts()),
+        model_prefix=str(folder / "spiece"),
+        vocab_size=1500,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        minloglevel=2,
+    )
+    checkpoints.write_json(folder / "tokenizer_config.json", {"extra_ids": 0})
+    model = sentencepiece.SentencePieceProcessor(model_file=str(folder / "spiece.model"))
+    tokenizer = open_checkpoint(str(folder)).tokenizer
+    for text in ("The Nile flows north.", "Mto Nile unaingia bahari gani?"):
+        assert tokenizer.encode(text).ids == [*model.encode(text), 1]
+
+
 def test_pickled_weights_are_read_only_where_allowed(tmp_path: Path) -> None:
     import torch
     from transformers import AutoModel

@@ -147,6 +147,7 @@ def test_a_large_model_keeps_its_weights_in_one_file_that_is_hashed(
         manifest = write_manifest(folder, fields)
     assert list(manifest["files"]) == ["model.onnx", "model.onnx.data", "tokenizer.json"]
     assert manifest["files"]["model.onnx.data"]["bytes"] >= 257 * 64 * 4
+    assert len({each.stat().st_mode for each in large.iterdir()}) == 1
     assert manifest == json.loads((large / "manifest.json").read_text())
     np.testing.assert_array_equal(
         Encoder.load(large, threads=1).encode_queries(["mto"]),

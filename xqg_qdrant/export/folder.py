@@ -142,6 +142,8 @@ def save_model(model: onnx.ModelProto, folder: Path, file_name: str) -> None:
                 model, all_tensors_to_one_file=True, location=f"{file_name}.data"
             )
             onnx.save_model(model, str(path))
+            # onnx lets nobody but the owner read this file.
+            path.with_name(f"{file_name}.data").chmod(folder.stat().st_mode & 0o666)
         else:
             path.write_bytes(model.SerializeToString(deterministic=True))
 
