@@ -34,7 +34,7 @@ LARGEST_DIFFERENCE = 1e-3
 """Of the log-probability of a token, where logits are no larger than ``USUAL_LOGIT``."""
 
 USUAL_LOGIT = 50.0
-"""Beyond it differences grow with the logits: float32 has seven digits."""
+"""Beyond it differences grow with the logits: both precisions have so many digits."""
 
 LARGEST_MEAN_DIFFERENCE_INT8 = 0.25
 
@@ -122,9 +122,8 @@ def check_fp32(generator: Generator, reference: Sequence[Written]) -> dict[str, 
         ModelError: it writes other texts, or finds them otherwise likely.
     """
     figures = _measure(generator, reference)
-    large = max(each.largest_logit for each in reference) / USUAL_LOGIT
     difference = figures["maximum_log_probability_difference"]
-    if figures["tokens_that_differ"] or difference > LARGEST_DIFFERENCE * max(1.0, large):
+    if figures["tokens_that_differ"] or difference > LARGEST_DIFFERENCE * _scale(reference):
         raise ModelError(
             "parity check failed: what was exported writes other texts than the checkpoint in "
             f"torch (measured: {_listed(figures)})"
@@ -142,7 +141,8 @@ def check_int8(generator: Generator, reference: Sequence[Written]) -> dict[str, 
         ModelError: it costs too much.
     """
     figures = _measure(generator, reference)
-    if figures["mean_log_probability_difference"] > LARGEST_MEAN_DIFFERENCE_INT8:
+    difference = figures["mean_log_probability_difference"]
+    if difference > LARGEST_MEAN_DIFFERENCE_INT8 * _scale(reference):
         raise ModelError(
             "parity check failed, int8 costs this model too much; export it with --precision fp32 "
             f"(measured: {_listed(figures)})"
@@ -170,6 +170,10 @@ def _measure(generator: Generator, reference: Sequence[Written]) -> dict[str, An
         "mean_log_probability_difference": _round(apart.mean()),
         "maximum_log_probability_difference": _round(apart.max()),
     }
+
+
+def _scale(reference: Sequence[Written]) -> float:
+    return max(1.0, max(each.largest_logit for each in reference) / USUAL_LOGIT)
 
 
 def _listed(figures: dict[str, Any]) -> str:
