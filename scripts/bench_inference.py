@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
-from inference import encoders, generators, memory, profiling
+from inference import encoder_systems, encoders, generators, memory, profiling
 from inference.checkpoints import (
     ENCODERS,
     GENERATOR,
@@ -48,6 +48,7 @@ class Sizes:
         generator_rounds: of each table of generators.
         slow_every: rounds from one turn of the slow generators to the next.
         windows: steps of the encoders' long run.
+        window: passages of each.
         batches: steps of the generator's long run.
     """
 
@@ -57,11 +58,12 @@ class Sizes:
     generator_rounds: int
     slow_every: int
     windows: int
+    window: int
     batches: int
 
 
-FULL = Sizes(3, 64, 20, 5, 2, 40, 20)
-QUICK = Sizes(2, 40, 4, 2, 1, 4, 4)
+FULL = Sizes(3, 128, 20, 5, 2, 40, 64, 20)
+QUICK = Sizes(2, 64, 4, 2, 1, 4, 40, 4)
 
 
 @click.command()
@@ -89,7 +91,12 @@ QUICK = Sizes(2, 40, 4, 2, 1, 4, 4)
     help="JSONL with a text field, such as XQuAD's paragraphs; else sentences of the bundled "
     "samples, joined to lengths like theirs.",
 )
-@click.option("--passages-a-round", "count", type=click.IntRange(1), help="[default: 64]")
+@click.option(
+    "--list",
+    "count",
+    type=click.IntRange(encoder_systems.BATCH),
+    help="Passages of the list.  [default: 128]",
+)
 @click.option("--profile", is_flag=True, help="Say where the generator's time goes, and no more.")
 @click.option(
     "--work",
@@ -176,7 +183,7 @@ def _measure(
     if kind == "prepare" and encoder is None:
         generators.prepare(generator, work, name, fresh=fresh)
     elif kind == "prepare":
-        encoders.prepare(encoder, work, fresh=fresh)
+        encoder_systems.prepare(encoder, work, fresh=fresh)
     elif kind == "encoders":
         encoders.measure(
             encoder,
@@ -207,7 +214,7 @@ def _measure(
             system[0],
             encode,
             steps=sizes.windows,
-            passages=passages,
+            passages=sizes.window,
             file=file,
         )
 

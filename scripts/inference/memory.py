@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from inference import encoders, generators, texts
+from inference import encoder_systems, generators, texts
 from inference.checkpoints import EncoderShape
 from inference.timing import progress, resident
 from xqg_qdrant.models.decoding import Decoding
@@ -23,23 +23,25 @@ SYSTEMS = (ENCODER, FASTEMBED, GENERATOR)
 
 
 def encode(
-    system: str, encode: encoders.Encode, *, steps: int, passages: int, file: Path | None
+    system: str, encode: encoder_systems.Encode, *, steps: int, passages: int, file: Path | None
 ) -> None:
     """Print the row of an encoder that takes so many passages a step, other ones each time."""
 
     def step(number: int) -> None:
         encode(texts.passages(passages, file, seed=number))
 
-    labels = {ENCODER: encoders.OURS_INT8, FASTEMBED: encoders.FASTEMBED_INT8}
+    labels = {ENCODER: encoder_systems.OURS_INT8, FASTEMBED: encoder_systems.FASTEMBED_INT8}
     _run(f"encoder, {labels[system]}", steps, step)
 
 
-def open_encoder(system: str, shape: EncoderShape, work: Path, threads: int) -> encoders.Encode:
+def open_encoder(
+    system: str, shape: EncoderShape, work: Path, threads: int
+) -> encoder_systems.Encode:
     """The product's encoder, or fastembed with its file."""
-    folders = encoders.prepare(shape, work, fresh=False)
+    folders = encoder_systems.prepare(shape, work, fresh=False)
     if system == FASTEMBED:
-        return encoders.open_fastembed_int8(shape, folders, threads)
-    return encoders.open_ours(folders.int8, threads)
+        return encoder_systems.open_fastembed_int8(shape, folders, threads)
+    return encoder_systems.open_ours(folders.int8, threads)
 
 
 def generate(folder: Path, *, threads: int, steps: int) -> None:

@@ -42,16 +42,23 @@ def rate(work: Callable[[], float]) -> Turn:
     return turn
 
 
-def turn_about(systems: Sequence[System], rounds: int) -> dict[str, list[float]]:
+def turn_about(
+    systems: Sequence[System], rounds: int, *, warm: bool = True
+) -> dict[str, list[float]]:
     """Let all systems do the same work in each of some rounds, so that a busy machine slows all.
 
-    Each system has a turn before, which does not count. The order moves on by one each round.
+    The order moves on by one each round.
+
+    Args:
+        systems: that take turns.
+        rounds: how many.
+        warm: each system has a turn before, which does not count.
 
     Returns:
         For each system what its turns say, by round; not a number where it took no part.
     """
     figures: dict[str, list[float]] = {system.name: [] for system in systems}
-    for number in range(-1, rounds):
+    for number in range(-warm, rounds):
         shift = number % len(systems)
         for system in [*systems[shift:], *systems[:shift]]:
             if number < 0:
