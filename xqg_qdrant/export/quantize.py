@@ -115,15 +115,13 @@ class _Rewriter:
             self._add(f"{weight}::scale", scales)
         if x not in self._rows:
             yield from self._round_rows(x)
-        rounded_rows, row_scales = self._rows[x]
-        self._add("xqg::one", np.array(1, dtype=np.float32))
-        self._add("xqg::middle", np.array(128, dtype=np.uint8))
+        rounded_rows, largest = self._rows[x]
         yield helper.make_node(
             "MatMulIntegerToFloat",
             [
                 rounded_rows,
                 f"{weight}::int8",
-                "xqg::one",
+                "xqg::step",
                 f"{weight}::scale",
                 "xqg::middle",
             ],
@@ -133,7 +131,7 @@ class _Rewriter:
         )
         bias = node.input[2] if node.op_type == "Gemm" and len(node.input) > 2 else None
         scaled = f"{name}::scaled" if bias else name
-        yield helper.make_node("Mul", [f"{name}::sums", row_scales], [scaled])
+        yield helper.make_node("Mul", [f"{name}::sums", largest], [scaled])
         if bias:
             yield helper.make_node("Add", [scaled, bias], [name])
 
@@ -141,26 +139,23 @@ class _Rewriter:
         from onnx import helper
 
         axes: dict[str, Any] = {"axes": [-1]} if self._opset < 18 else {}
-        last = [] if self._opset < 18 else ["xqg::last"]
-        self._add("xqg::last", np.array([-1], dtype=np.int64))
+        last: list[str] = []
+        if self._opset >= 18:
+            last = ["xqg::last"]
+            self._add("xqg::last", np.array([-1], dtype=np.int64))
         self._add("xqg::least", np.array(1e-30, dtype=np.float32))
-        self._add("xqg::levels", np.array(ACTIVATION_LEVELS, dtype=np.float32))
-        self._add("xqg::one", np.array(1, dtype=np.float32))
+        self._add("xqg::step", np.array(1 / ACTIVATION_LEVELS, dtype=np.float32))
         self._add("xqg::middle", np.array(128, dtype=np.uint8))
-        rounded, scale = f"{x}::uint8", f"{x}::scale"
+        rounded, largest = f"{x}::uint8", f"{x}::largest"
         yield helper.make_node("ReduceMax", [x, *last], [f"{x}::most"], keepdims=1, **axes)
         yield helper.make_node("ReduceMin", [x, *last], [f"{x}::lowest"], keepdims=1, **axes)
         yield helper.make_node("Neg", [f"{x}::lowest"], [f"{x}::below"])
+        yield helper.make_node("Max", [f"{x}::most", f"{x}::below", "xqg::least"], [largest])
+        yield helper.make_node("Div", [x, largest], [f"{x}::shares"])
         yield helper.make_node(
-            "Max", [f"{x}::most", f"{x}::below", "xqg::least"], [f"{x}::largest"]
+            "QuantizeLinear", [f"{x}::shares", "xqg::step", "xqg::middle"], [rounded]
         )
-        yield helper.make_node("Div", [f"{x}::largest", "xqg::levels"], [scale])
-        yield helper.make_node("Div", ["xqg::levels", f"{x}::largest"], [f"{x}::factor"])
-        yield helper.make_node("Mul", [x, f"{x}::factor"], [f"{x}::multiples"])
-        yield helper.make_node(
-            "QuantizeLinear", [f"{x}::multiples", "xqg::one", "xqg::middle"], [rounded]
-        )
-        self._rows[x] = rounded, scale
+        self._rows[x] = rounded, largest
 
     def _lookup(self, node: NodeProto) -> Iterator[NodeProto]:
         """Rows of a table: only those asked for are made floats."""

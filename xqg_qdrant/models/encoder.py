@@ -33,8 +33,12 @@ BATCH_SIZE = 32
 WINDOW = 4_096
 """Texts of a stream that are held, sorted by length and batched together."""
 
-_BATCH_TOKENS = 16_384
-"""Most tokens, padding included, in one run of the model: what bounds its memory."""
+_BATCH_TOKENS = 1_024
+"""Most tokens, padding included, in one run of the model.
+
+Larger runs are slower: what passes between their layers outgrows the caches, and is memory that the
+system has to find anew each time.
+"""
 
 log = logging.getLogger(__name__)
 
