@@ -121,17 +121,23 @@ def test_a_gemm_that_scales_is_left_alone() -> None:
     assert np.array_equal(run(quantize(model), x=x), expected)
 
 
-def test_one_input_of_several_products_is_rounded_once() -> None:
+def test_products_of_one_input_are_one() -> None:
+    """As the query, key and value of an attention are; each is what it would be alone."""
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["p"], name="p"),
         helper.make_node("MatMul", ["x", "v"], ["q"], name="q"),
-        helper.make_node("Add", ["p", "q"], ["y"]),
+        helper.make_node("Concat", ["q", "p"], ["y"], axis=-1),
     ]
-    model = quantize(build(nodes, {"w": WEIGHTS, "v": -WEIGHTS}, {"x": ["n", 24]}))
+    other = RNG.standard_normal((24, 8)).astype(np.float32)
+    model = quantize(build(nodes, {"w": WEIGHTS, "v": other}, {"x": ["n", 24]}))
     kinds = [node.op_type for node in model.graph.node]
     assert kinds.count("QuantizeLinear") == 1
-    assert kinds.count("MatMulIntegerToFloat") == 2
-    assert not run(model, x=RNG.standard_normal((2, 24)).astype(np.float32)).any()
+    assert kinds.count("MatMulIntegerToFloat") == 1
+    x = RNG.standard_normal((5, 24)).astype(np.float32)
+    alone = run(quantize(product()), x=x[None])[0]
+    found = run(model, x=x)
+    assert np.array_equal(found[:, 8:], alone)
+    np.testing.assert_allclose(found[:, :8], x @ other, atol=0.2)
 
 
 def test_products_of_two_inputs_are_left_alone() -> None:

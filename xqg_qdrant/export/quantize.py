@@ -12,7 +12,7 @@ com.microsoft's MatMulIntegerToFloat.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,23 +92,66 @@ class _Rewriter:
         self._rows: dict[str, tuple[str, str]] = {}
 
     def rewritten(self) -> Iterator[NodeProto]:
+        together = self._of_one_input()
+        done: set[str] = set()
         for node in self._graph.node:
+            if node.output and node.output[0] in done:
+                continue
             if node.op_type == "MatMul" and self._is_matrix(node.input[1]):
-                yield from self._product(node, self._value(node.input[1]))
+                group = together[node.input[0]]
+                yield from self._products(group)
+                done.update(each.output[0] for each in group)
             elif node.op_type == "Gemm" and self._is_plain_gemm(node):
-                weights = self._value(node.input[1])
-                yield from self._product(node, weights.T if _flag(node, "transB") else weights)
+                yield from self._gemm(node)
             elif node.op_type == "Gather" and self._is_table(node):
                 yield from self._lookup(node)
             else:
                 yield node
 
-    def _product(self, node: NodeProto, weights: NDArray[np.float32]) -> Iterator[NodeProto]:
-        """``x W``, or ``x W + b`` of a Gemm."""
+    def _of_one_input(self) -> dict[str, list[NodeProto]]:
+        """Products with matrices, by what is multiplied: an attention's query, key and value."""
+        found: dict[str, list[NodeProto]] = {}
+        for node in self._graph.node:
+            if node.op_type == "MatMul" and self._is_matrix(node.input[1]):
+                found.setdefault(node.input[0], []).append(node)
+        return found
+
+    def _products(self, nodes: Sequence[NodeProto]) -> Iterator[NodeProto]:
+        """``x W`` for every W that x is multiplied by, as one product that is split afterwards."""
         from onnx import helper
 
-        x, name = node.input[0], node.output[0]
-        weight = f"{node.input[1]}::{'t' if _flag(node, 'transB') else 'n'}"
+        weight = "|".join(node.input[1] for node in nodes)
+        parts = [self._value(node.input[1]) for node in nodes]
+        names = [node.output[0] for node in nodes]
+        if len(nodes) == 1:
+            yield from self._product(nodes[0].input[0], weight, parts[0], names[0])
+            return
+        joined = f"{names[0]}::joined"
+        yield from self._product(nodes[0].input[0], weight, np.concatenate(parts, axis=1), joined)
+        widths = np.array([part.shape[1] for part in parts], dtype=np.int64)
+        self._add(f"{weight}::widths", widths)
+        yield helper.make_node("Split", [joined, f"{weight}::widths"], names, axis=-1)
+
+    def _gemm(self, node: NodeProto) -> Iterator[NodeProto]:
+        """``x W + b``."""
+        from onnx import helper
+
+        transposed = _flag(node, "transB")
+        weights = self._value(node.input[1])
+        weight = f"{node.input[1]}::{'t' if transposed else 'n'}"
+        bias = node.input[2] if len(node.input) > 2 else None
+        product = f"{node.output[0]}::product" if bias else node.output[0]
+        yield from self._product(
+            node.input[0], weight, weights.T if transposed else weights, product
+        )
+        if bias:
+            yield helper.make_node("Add", [product, bias], [node.output[0]])
+
+    def _product(
+        self, x: str, weight: str, weights: NDArray[np.float32], name: str
+    ) -> Iterator[NodeProto]:
+        from onnx import helper
+
         if f"{weight}::int8" not in self.initializers:
             rounded, scales = round_columns(weights, WEIGHT_LEVELS)
             self._add(f"{weight}::int8", rounded)
@@ -126,14 +169,10 @@ class _Rewriter:
                 "xqg::middle",
             ],
             [f"{name}::sums"],
-            name=f"{node.name}::product",
+            name=f"{name}::sums",
             domain=_MICROSOFT,
         )
-        bias = node.input[2] if node.op_type == "Gemm" and len(node.input) > 2 else None
-        scaled = f"{name}::scaled" if bias else name
-        yield helper.make_node("Mul", [f"{name}::sums", largest], [scaled])
-        if bias:
-            yield helper.make_node("Add", [scaled, bias], [name])
+        yield helper.make_node("Mul", [f"{name}::sums", largest], [name])
 
     def _round_rows(self, x: str) -> Iterator[NodeProto]:
         from onnx import helper

@@ -100,6 +100,7 @@ class Encoder:
             threads=threads,
             inputs=("input_ids", "attention_mask"),
             outputs=("embedding",),
+            arena=True,
         )
         tokenizer = manifest.folder / TOKENIZER_FILE
         tokenizers: dict[Kind, Tokenizer] = {
@@ -215,7 +216,7 @@ class Encoder:
         if "token_type_ids" in self._inputs:
             feeds["token_type_ids"] = np.zeros(shape, dtype=np.int64)
         try:
-            vectors = self._session.run(["embedding"], feeds)[0]
+            vectors = self._session.run(["embedding"], feeds, _run_options(shape))[0]
         except Exception as error:
             raise ModelError(f"{self.manifest.folder}: the model failed: {error}") from error
         if vectors.shape != (len(encodings), self.dimension):
@@ -226,6 +227,17 @@ class Encoder:
         if not np.isfinite(vectors).all():
             raise ModelError(f"{self.manifest.folder}: the model made a vector that is not finite")
         return np.asarray(vectors, dtype=np.float32)
+
+
+def _run_options(shape: tuple[int, int]) -> onnxruntime.RunOptions | None:
+    """One long text may take gigabytes, which the arena is to give back afterwards."""
+    if shape[0] * shape[1] <= _BATCH_TOKENS:
+        return None
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return options
 
 
 def _batches(lengths: np.ndarray[Any, Any], batch_size: int) -> Iterator[np.ndarray[Any, Any]]:

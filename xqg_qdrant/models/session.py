@@ -41,8 +41,8 @@ def open_session(
         threads: that it runs on; all cores when None.
         inputs: names that it must have.
         outputs: names that it must have.
-        arena: keep the memory of one run for the next. An arena holds the largest block of every
-            shape it has seen: memory is flat only where shapes are.
+        arena: keep the memory of one run for the next, which is faster. It holds on to the most
+            that any run took, so runs must be bounded.
 
     Raises:
         ModelError: onnxruntime cannot load it, or it has other inputs or outputs.
