@@ -77,6 +77,19 @@ class Qrel:
 
 
 @dataclass(frozen=True, slots=True)
+class ScoredPassage:
+    """What a run keeps of a hit.
+
+    Attributes:
+        id: the passage's own identifier.
+        score: higher is better.
+    """
+
+    id: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """A passage found, best first in every list of hits.
 
