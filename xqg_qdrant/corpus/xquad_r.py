@@ -38,6 +38,11 @@ class PlacedQuestion:
     position: int
 
     @property
+    def upstream_id(self) -> str:
+        """The id that it has in every language's file, the same for all its translations."""
+        return self.question.id.partition(":")[2]
+
+    @property
     def article(self) -> int:
         """The article that it is about, counted from 1 in the order of the English file."""
         return int(self.passage_id.partition("-")[0]) + 1

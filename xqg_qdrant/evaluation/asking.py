@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from xqg_qdrant.client import Client
 from xqg_qdrant.errors import CollectionMismatch
-from xqg_qdrant.evaluation.measures import DEPTH
+from xqg_qdrant.evaluation.measures import DEPTH, JudgedRun
+from xqg_qdrant.layouts import DEFAULT_LAYOUT, layout_named
 from xqg_qdrant.loader import IngestReport, Progress
-from xqg_qdrant.records import GeneratedQuery, Hit, Passage, Question
+from xqg_qdrant.records import GeneratedQuery, Hit, Passage, Qrel, Question, ScoredPassage
+
+Passages = str | os.PathLike[str] | Iterable[Passage | Mapping[str, Any]]
+Queries = str | os.PathLike[str] | Iterable[GeneratedQuery | Mapping[str, Any]]
+
+BATCH = 512
+"""Questions asked at a time: what is kept of their hits is small, the hits are not."""
 
 
 def load(
     client: Client,
     collection: str,
-    passages: Sequence[Passage],
-    queries: Sequence[GeneratedQuery] = (),
+    passages: Passages,
+    queries: Queries = (),
     *,
     layout: str,
     alpha: float | None = None,
@@ -30,24 +39,130 @@ def load(
     report = client.ingest(
         collection, passages, queries, layout=layout, alpha=alpha, progress=progress
     )
-    if report.points != len(passages):
+    if report.points != report.passages:
         raise CollectionMismatch(
             f"collection {collection!r} at {report.location} holds {report.points} passages, this "
-            f"data has {len(passages)}: other data was measured there. Delete the collection, or "
+            f"data has {report.passages}: other data was measured there. Delete the collection, or "
             "measure at another place"
         )
     return report
 
 
 def ask(
-    client: Client, collection: str, questions: Sequence[Question], *, detect_language: bool
-) -> dict[str, Sequence[Hit]]:
+    client: Client,
+    collection: str,
+    questions: Sequence[Question],
+    *,
+    detect_language: bool,
+    depth: int = DEPTH,
+    augmented: bool = True,
+) -> dict[str, Sequence[ScoredPassage]]:
     """The best hits of each question by its id, exactly, in its language as told or detected."""
-    hits = client.search_batch(
-        collection,
-        [question.text for question in questions],
-        lang=None if detect_language else [question.lang for question in questions],
-        limit=DEPTH,
-        exact=True,
+    return {
+        question.id: tuple(ScoredPassage(hit.id, hit.score) for hit in hits)
+        for question, hits in hits_of(
+            client,
+            collection,
+            questions,
+            detect_language=detect_language,
+            depth=depth,
+            augmented=augmented,
+        )
+    }
+
+
+def hits_of(
+    client: Client,
+    collection: str,
+    questions: Sequence[Question],
+    *,
+    detect_language: bool,
+    depth: int = DEPTH,
+    augmented: bool = True,
+) -> Iterator[tuple[Question, list[Hit]]]:
+    """Each question and its best hits, exactly, a batch at a time."""
+    batch = max(1, BATCH * DEPTH // max(depth, DEPTH))
+    for start in range(0, len(questions), batch):
+        asked = questions[start : start + batch]
+        hits = client.search_batch(
+            collection,
+            [question.text for question in asked],
+            lang=None if detect_language else [question.lang for question in asked],
+            limit=depth,
+            augmented=augmented,
+            exact=True,
+        )
+        yield from zip(asked, hits, strict=True)
+
+
+def retrieve(
+    client: Client,
+    collection: str,
+    passages: Passages,
+    queries: Queries,
+    questions: Sequence[Question],
+    qrels: Iterable[Qrel],
+    *,
+    layout: str = DEFAULT_LAYOUT,
+    alpha: float | None = None,
+    depth: int = DEPTH,
+    detect_language: bool = False,
+    plain: bool = False,
+    clusters: Mapping[str, str] | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> tuple[JudgedRun, JudgedRun | None]:
+    """Load a data set into a collection, and ask it its questions.
+
+    Args:
+        client: where the collection is made, or found from an earlier run.
+        collection: its name.
+        passages: a JSONL file, or passages.
+        queries: a JSONL file, or generated queries; may be none.
+        questions: to ask.
+        qrels: their answers.
+        layout: of the collection.
+        alpha: the paper's; the layout's default when None.
+        depth: hits a question.
+        detect_language: detect the language of questions instead of telling it.
+        plain: ask without the queries too, for a baseline.
+        clusters: see :class:`JudgedRun`.
+        progress: called while loading.
+
+    Returns:
+        The run, and where ``plain`` was asked for that of the passages alone.
+
+    Raises:
+        CollectionMismatch: the collection found holds other data.
+        XqgError: loading or searching failed.
+    """
+    judged = tuple(qrels)
+    languages = {question.id: question.lang for question in questions}
+
+    def run(name: str, where: str, *, augmented: bool) -> JudgedRun:
+        found = ask(
+            client,
+            where,
+            questions,
+            detect_language=detect_language,
+            depth=depth,
+            augmented=augmented,
+        )
+        return JudgedRun(name, judged, found, languages, clusters or {})
+
+    keeps_plain = layout_named(layout).plain_vector() is not None
+    if plain and not keeps_plain and isinstance(passages, Iterator):
+        passages = list(passages)  # they are needed twice
+    report = load(
+        client, collection, passages, queries, layout=layout, alpha=alpha, progress=progress
     )
-    return dict(zip((question.id for question in questions), hits, strict=True))
+    name = report.encoder
+    if report.queries:
+        name = f"{report.encoder} + queries, {report.layout}, alpha {report.alpha:g}"
+    system = run(name, collection, augmented=True)
+    if not plain:
+        return system, None
+    if keeps_plain:
+        return system, run(report.encoder, collection, augmented=False)
+    alone = f"{collection}-plain"
+    load(client, alone, passages, layout=layout, alpha=alpha, progress=progress)
+    return system, run(report.encoder, alone, augmented=True)
