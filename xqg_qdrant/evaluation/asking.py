@@ -115,7 +115,7 @@ def retrieve(
 
     Args:
         client: where the collection is made, or found from an earlier run.
-        collection: its name.
+        collection: its name; with queries, their layout is added to it.
         passages: a JSONL file, or passages.
         queries: a JSONL file, or generated queries; may be none.
         questions: to ask.
@@ -149,6 +149,9 @@ def retrieve(
         )
         return JudgedRun(name, judged, found, languages, clusters or {})
 
+    alone = collection
+    if queries:
+        collection = f"{collection}-queries-{layout}"
     keeps_plain = layout_named(layout).plain_vector() is not None
     if plain and not keeps_plain and isinstance(passages, Iterator):
         passages = list(passages)  # they are needed twice
@@ -163,6 +166,5 @@ def retrieve(
         return system, None
     if keeps_plain:
         return system, run(report.encoder, collection, augmented=False)
-    alone = f"{collection}-plain"
     load(client, alone, passages, layout=layout, alpha=alpha, progress=progress)
     return system, run(report.encoder, alone, augmented=True)
