@@ -117,11 +117,14 @@ class Progress:
     """How far a long piece of work is.
 
     Attributes:
-        stage: ``checking`` the input, ``loading``, ``optimizing``, ``encoding`` or ``scoring``.
+        stage: ``checking`` the input, ``loading``, ``optimizing``, ``encoding``, ``scoring`` or
+            ``generating``.
         done: records that were checked, or passages that are dealt with.
         total: passages in all; 0 while it is not known.
+        queries: that were written; None where none are.
     """
 
     stage: str
     done: int
     total: int
+    queries: int | None = None

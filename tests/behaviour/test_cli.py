@@ -22,7 +22,7 @@ from xqg_qdrant.layouts import PerLanguageLayout
 
 # fmt: off
 COMMANDS = [
-    "demo", "filter", "ingest", "search", "info", "dump", "delete", "models",
+    "demo", "generate", "filter", "ingest", "search", "info", "dump", "delete", "models",
     "eval", "eval afriqa", "eval beir", "eval run", "eval xquad-r",
 ]
 # fmt: on

@@ -53,9 +53,21 @@ def main(verbose: bool) -> None:
 
 
 def _register() -> None:
-    from xqg_qdrant.cli import collections, demo, evaluate, filtering, ingest, models, search
+    from xqg_qdrant.cli import (
+        collections,
+        demo,
+        evaluate,
+        export,
+        filtering,
+        generate,
+        ingest,
+        models,
+        search,
+    )
 
     main.add_command(demo.demo)
+    main.add_command(export.export)
+    main.add_command(generate.generate)
     main.add_command(filtering.filter_)
     main.add_command(ingest.ingest)
     main.add_command(search.search)

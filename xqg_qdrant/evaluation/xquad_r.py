@@ -12,6 +12,7 @@ from xqg_qdrant.evaluation.asking import ask, load
 from xqg_qdrant.evaluation.measures import MEASURES, JudgedRun, Row, depth_of, rows_of, score
 from xqg_qdrant.layouts import DEFAULT_LAYOUT, layout_named
 from xqg_qdrant.loader import Progress
+from xqg_qdrant.queries.sentences import sentence_queries, split_sentences
 from xqg_qdrant.records import GeneratedQuery, ScoredPassage
 
 Augment = Literal["none", "sentences", "questions"]
@@ -52,7 +53,7 @@ def retrieve_xquad_r(
         progress: called while loading.
 
     Raises:
-        InputError: the data has no sentences, or other arguments are wrong.
+        InputError: an argument is wrong.
         CollectionMismatch: a collection found holds other data.
         XqgError: loading or searching failed.
     """
@@ -120,11 +121,7 @@ def _fold(
 
 
 def _sentences(data: XquadR) -> Iterator[GeneratedQuery]:
-    if not any(data.sentences.values()):
-        raise InputError(
-            "these files have no field 'sentences' (XQuAD has none, XQuAD-R has): "
-            "the control needs it"
-        )
+    """Upstream's sentences; XQuAD has none, and is split."""
     for passage in data.passages:
-        for sentence in data.sentences[passage.id]:
-            yield GeneratedQuery(passage.id, passage.lang or "en", sentence)
+        sentences = data.sentences[passage.id] or split_sentences(passage.text, passage.lang)
+        yield from sentence_queries(passage, sentences)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from xqg_qdrant.collection import (
     KEYWORD_INDEXES,
@@ -15,7 +15,7 @@ from xqg_qdrant.collection import (
     build_payload,
     point_id,
 )
-from xqg_qdrant.corpus.staging import Augmented, Staging
+from xqg_qdrant.corpus.staging import Augmented, Staging, counted
 from xqg_qdrant.engine.base import Engine, Point, check_collection_name
 from xqg_qdrant.errors import (
     CollectionMismatch,
@@ -33,13 +33,10 @@ from xqg_qdrant.loader.journal import JOURNAL, Journal
 from xqg_qdrant.models.encoder import Encoder, passage_text
 from xqg_qdrant.records import GeneratedQuery, Passage, Progress
 
-Record = TypeVar("Record")
-
 MANIFEST = "manifest"
 STATISTICS = "statistics"
 BATCH_SIZE = 128
 MAX_BATCH_SIZE = 4_096
-CHECKING_STEP = 10_000
 CHECKPOINT_SECONDS = 2.0
 """Between two entries in the journal: what a killed run does again at most."""
 
@@ -140,8 +137,8 @@ def ingest(
     extra_languages = parse_languages(languages)
 
     with Staging() as staging:
-        staging.add_passages(_counted(passages, progress))
-        staging.add_queries(_counted(queries, progress))
+        staging.add_passages(counted(passages, progress))
+        staging.add_queries(counted(queries, progress))
         manifest = CollectionManifest(
             encoder=encoder.name,
             encoder_fingerprint=encoder.fingerprint,
@@ -363,16 +360,6 @@ class _Run:
     def _tell(self, stage: str) -> None:
         if self.progress is not None:
             self.progress(Progress(stage, self.journal.done, self.journal.total))
-
-
-def _counted(
-    records: Iterable[tuple[str, Record]], progress: Callable[[Progress], None] | None
-) -> Iterator[tuple[str, Record]]:
-    """The records as they come, with word of them now and then."""
-    for number, record in enumerate(records, start=1):
-        if progress is not None and number % CHECKING_STEP == 0:
-            progress(Progress("checking", number, 0))
-        yield record
 
 
 def read_manifest(engine: Engine, name: str) -> CollectionManifest:

@@ -8,10 +8,9 @@ similarity that the search will use.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +23,7 @@ from xqg_qdrant.errors import InputError
 from xqg_qdrant.fusion import Matrix
 from xqg_qdrant.languages import LanguageDetector
 from xqg_qdrant.models.encoder import Encoder, passage_text
+from xqg_qdrant.queries.output import query_line
 from xqg_qdrant.records import GeneratedQuery, Passage, Progress
 
 BATCH_SIZE = 256
@@ -146,13 +146,8 @@ def filter_queries(
         with replacing(out) as stream:
             for number, query in enumerate(run.all_queries()):
                 if scored.verdicts[number] == KEPT:
-                    row = {
-                        "passage_id": query.passage_id,
-                        "lang": query.lang,
-                        "text": query.text,
-                        "score": round(float(scored.scores[number]), 6),
-                    }
-                    stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+                    kept = replace(query, score=float(scored.scores[number]))
+                    stream.write(query_line(kept))
         return _report(scored, codes, staging, detector, encoder.name)
 
 
