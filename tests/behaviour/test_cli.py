@@ -23,7 +23,7 @@ from xqg_qdrant.layouts import PerLanguageLayout
 # fmt: off
 COMMANDS = [
     "demo", "generate", "filter", "ingest", "search", "info", "dump", "delete", "models",
-    "eval", "eval afriqa", "eval beir", "eval run", "eval xquad-r",
+    "eval", "eval afriqa", "eval beir", "eval mkqa", "eval run", "eval xor-tydi", "eval xquad-r",
 ]
 # fmt: on
 

@@ -166,3 +166,104 @@ def test_perfect_queries_beside_the_control(xqg: Run, tmp_path: Path) -> None:
     assert swahili["value"] == 1
     assert swahili["difference"] > 0
     assert swahili["randomization"]["holm"] < 0.05
+
+
+@pytest.fixture
+def xor(tmp_path: Path) -> list[str]:
+    """Questions of one letter each, and passages that say nothing but an answer."""
+    cities = [f"City{n}" for n in range(10)]
+    questions = [
+        {"id": f"{n}", "question": letter * 5, "lang": "fi" if n % 2 else "te", "answers": [city]}
+        for n, (letter, city) in enumerate(zip(LETTERS, cities, strict=True))
+    ]
+    (tmp_path / "dev.jsonl").write_text("".join(json.dumps(q) + "\n" for q in questions))
+    rows = [f"p{n}\tzy zw. {city}.\tT{n}\n" for n, city in enumerate(cities)]
+    (tmp_path / "corpus.tsv").write_text("id\ttext\ttitle\n" + "".join(rows))
+    queries = [
+        {"passage_id": f"p{n}", "lang": "fi" if n % 2 else "te", "text": letter * 4}
+        for n, letter in enumerate(LETTERS)
+    ]
+    (tmp_path / "queries.jsonl").write_text("".join(json.dumps(q) + "\n" for q in queries))
+    return ["eval", "xor-tydi", "dev.jsonl"]
+
+
+def test_xor_tydi_searches_and_scores_predictions(xqg: Run, xor: list[str], tmp_path: Path) -> None:
+    searched = xqg(
+        *(*xor, "--corpus", "corpus.tsv", "--queries", "queries.jsonl", "--alpha", "1"),
+        *("--depth", "1", "--baseline", "plain", "--save-predictions", "ours.json", "--json"),
+    )
+    assert searched.returncode == 0, searched.stderr
+    found = json.loads(searched.stdout)
+    system = "tiny + queries, per-language, alpha 1"
+    assert figures(found["rows"], system)["average", "R@2kt"] == 1
+    assert figures(found["rows"], "tiny")["average", "R@2kt"] < 1
+    predictions = json.loads((tmp_path / "ours.json").read_text())
+    assert {len(each["ctxs"]) for each in predictions} == {1}
+    # Quiet about three Finnish questions: the official figure does not mind.
+    fewer = [each for each in predictions if each["id"] not in ("1", "3", "5")]
+    (tmp_path / "fewer.json").write_text(json.dumps(fewer))
+    rows = json.loads(xqg(*xor, "--predictions", "fewer.json", "--json").stdout)
+    found = figures(rows, "fewer.json")
+    assert found["fi", "official R@2kt"] == 1
+    assert found["fi", "R@2kt"] == pytest.approx(2 / 5)
+    assert found["average", "official R@5kt"] == 1
+    assert found["average", "R@5kt"] == pytest.approx(0.7)
+    done = xqg(*xor, "--predictions", "fewer.json", "--baseline", "ours.json")
+    assert "3 of 10 questions found nothing" in done.stdout
+    assert "R@2kt: fewer.json minus ours.json" in done.stdout
+
+
+def test_the_published_set_augments_itself(xqg: Run, xor: list[str], tmp_path: Path) -> None:
+    rows = [
+        {
+            "docid": f"p{n}",
+            "title": f"T{n}",
+            "text": f"zy zw. City{n}.",
+            "generated_queries": {lang: [letter * 4] for lang in ("fi", "te")},
+        }
+        for n, letter in enumerate(LETTERS)
+    ]
+    (tmp_path / "augmented.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = [*xor, "--corpus", "augmented.jsonl", "--alpha", "1", "--depth", "1", "--json"]
+    rows = json.loads(xqg(*asked).stdout)
+    assert {row["value"] for row in rows} == {1}
+    plain = json.loads(xqg(*asked, "--no-queries").stdout)
+    assert plain[0]["system"] == "tiny"
+    assert {row["value"] for row in plain if row["language"] == "average"} != {1}
+
+
+def test_mkqa_is_scored_as_xor_tydi_is(xqg: Run, xor: list[str], tmp_path: Path) -> None:
+    rows = [
+        {
+            "example_id": n,
+            "queries": {"fi": letter * 5, "te": letter * 6},
+            "answers": {"en": [{"type": "entity", "text": f"City{n}"}]},
+        }
+        for n, letter in enumerate(LETTERS)
+    ]
+    (tmp_path / "mkqa.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = xqg(
+        "eval", "mkqa", "mkqa.jsonl", "--corpus", "corpus.tsv", "--languages", "fi", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert {(row["language"], row["n"]) for row in rows} == {("fi", 10), ("average", 10)}
+    # All ten passages are within two thousand words.
+    assert {row["value"] for row in rows} == {1}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give --predictions to score, or --corpus to search"),
+        (["--corpus", "corpus.tsv", "--predictions", "corpus.tsv"], "one of them"),
+        (["--predictions", "corpus.tsv", "--save-predictions", "x"], "nothing is searched"),
+        (["--corpus", "corpus.tsv", "--baseline", "plain"], "give queries"),
+    ],
+)
+def test_wrong_usage_of_xor_tydi(
+    xqg: Run, xor: list[str], arguments: list[str], message: str
+) -> None:
+    done = xqg(*xor, *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr

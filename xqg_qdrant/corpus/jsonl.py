@@ -156,12 +156,28 @@ def read_json_object(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file cannot be read or holds something else.
     """
-    with open_binary(path) as stream:
-        data = stream.read()
-    value = _parse(data, str(path))
+    value = _read_json(path)
     if not isinstance(value, dict):
         raise InputError(f"{path}: expected a JSON object, found {type(value).__name__}")
     return value
+
+
+def read_json_array(path: Path) -> list[Any]:
+    """Read a whole file that holds one JSON array.
+
+    Raises:
+        InputError: the file cannot be read or holds something else.
+    """
+    value = _read_json(path)
+    if not isinstance(value, list):
+        raise InputError(f"{path}: expected a JSON array, found {type(value).__name__}")
+    return value
+
+
+def _read_json(path: Path) -> Any:
+    with open_binary(path) as stream:
+        data = stream.read()
+    return _parse(data, str(path))
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from xqg_qdrant.client import Client
@@ -55,20 +56,11 @@ def ask(
     *,
     detect_language: bool,
     depth: int = DEPTH,
-    augmented: bool = True,
 ) -> dict[str, Sequence[ScoredPassage]]:
     """The best hits of each question by its id, exactly, in its language as told or detected."""
-    return {
-        question.id: tuple(ScoredPassage(hit.id, hit.score) for hit in hits)
-        for question, hits in hits_of(
-            client,
-            collection,
-            questions,
-            detect_language=detect_language,
-            depth=depth,
-            augmented=augmented,
-        )
-    }
+    return _kept(
+        hits_of(client, collection, questions, detect_language=detect_language, depth=depth)
+    )
 
 
 def hits_of(
@@ -93,6 +85,79 @@ def hits_of(
             exact=True,
         )
         yield from zip(asked, hits, strict=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A data set in a collection, and how to ask it.
+
+    Attributes:
+        client: that asks.
+        system: what figures call it.
+        collection: of passages and queries.
+        encoder: what figures call the search without queries.
+        alone: where to ask for that; the same collection where the layout keeps passages apart.
+    """
+
+    client: Client
+    system: str
+    collection: str
+    encoder: str
+    alone: str | None
+
+    def hits(
+        self,
+        questions: Sequence[Question],
+        *,
+        plain: bool,
+        detect_language: bool,
+        depth: int,
+    ) -> Iterator[tuple[Question, list[Hit]]]:
+        """Each question and its best hits, with the queries or without."""
+        where = self.alone if plain else self.collection
+        assert where is not None
+        return hits_of(
+            self.client,
+            where,
+            questions,
+            detect_language=detect_language,
+            depth=depth,
+            augmented=not plain or where != self.collection,
+        )
+
+
+def load_data(
+    client: Client,
+    collection: str,
+    passages: Passages,
+    queries: Queries,
+    *,
+    layout: str,
+    alpha: float | None,
+    plain: bool,
+    progress: Callable[[Progress], None] | None,
+) -> Loaded:
+    """Load a data set, so that it can be asked with its queries, and ``plain``, without.
+
+    Raises:
+        CollectionMismatch: a collection found holds other data.
+        XqgError: loading failed.
+    """
+    alone = collection
+    if queries:
+        collection = f"{collection}-queries-{layout}"
+    keeps_plain = layout_named(layout).plain_vector() is not None
+    if plain and not keeps_plain and isinstance(passages, Iterator):
+        passages = list(passages)  # they are needed twice
+    report = load(
+        client, collection, passages, queries, layout=layout, alpha=alpha, progress=progress
+    )
+    if plain and not keeps_plain:
+        load(client, alone, passages, layout=layout, alpha=alpha, progress=progress)
+    name = report.encoder
+    if report.queries:
+        name = f"{report.encoder} + queries, {report.layout}, alpha {report.alpha:g}"
+    return Loaded(client, name, collection, report.encoder, collection if keeps_plain else alone)
 
 
 def retrieve(
@@ -137,34 +202,27 @@ def retrieve(
     """
     judged = tuple(qrels)
     languages = {question.id: question.lang for question in questions}
-
-    def run(name: str, where: str, *, augmented: bool) -> JudgedRun:
-        found = ask(
-            client,
-            where,
-            questions,
-            detect_language=detect_language,
-            depth=depth,
-            augmented=augmented,
-        )
-        return JudgedRun(name, judged, found, languages, clusters or {})
-
-    alone = collection
-    if queries:
-        collection = f"{collection}-queries-{layout}"
-    keeps_plain = layout_named(layout).plain_vector() is not None
-    if plain and not keeps_plain and isinstance(passages, Iterator):
-        passages = list(passages)  # they are needed twice
-    report = load(
-        client, collection, passages, queries, layout=layout, alpha=alpha, progress=progress
+    loaded = load_data(
+        client,
+        collection,
+        passages,
+        queries,
+        layout=layout,
+        alpha=alpha,
+        plain=plain,
+        progress=progress,
     )
-    name = report.encoder
-    if report.queries:
-        name = f"{report.encoder} + queries, {report.layout}, alpha {report.alpha:g}"
-    system = run(name, collection, augmented=True)
-    if not plain:
-        return system, None
-    if keeps_plain:
-        return system, run(report.encoder, collection, augmented=False)
-    load(client, alone, passages, layout=layout, alpha=alpha, progress=progress)
-    return system, run(report.encoder, alone, augmented=True)
+
+    def run(name: str, *, plain: bool) -> JudgedRun:
+        hits = loaded.hits(questions, plain=plain, detect_language=detect_language, depth=depth)
+        return JudgedRun(name, judged, _kept(hits), languages, clusters or {})
+
+    system = run(loaded.system, plain=False)
+    return system, run(loaded.encoder, plain=True) if plain else None
+
+
+def _kept(hits: Iterable[tuple[Question, list[Hit]]]) -> dict[str, Sequence[ScoredPassage]]:
+    return {
+        question.id: tuple(ScoredPassage(hit.id, hit.score) for hit in each)
+        for question, each in hits
+    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from xqg_qdrant.cli.evaluate import afriqa, beir, runs, xquad_r
+from xqg_qdrant.cli.evaluate import afriqa, answered, beir, runs, xquad_r
 from xqg_qdrant.cli.evaluate.shared import print_measures
 from xqg_qdrant.cli.evaluate.xquad_r import articles_span
 
@@ -19,4 +19,6 @@ def evaluate() -> None:
 evaluate.add_command(xquad_r.xquad_r)
 evaluate.add_command(afriqa.afriqa)
 evaluate.add_command(beir.beir)
+evaluate.add_command(answered.xor_tydi)
+evaluate.add_command(answered.mkqa)
 evaluate.add_command(runs.run)

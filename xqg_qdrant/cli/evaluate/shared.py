@@ -43,21 +43,23 @@ queries = click.option(
 )
 
 
-def baseline(*choices: str) -> Callable[[options.Command], options.Command]:
-    """``--baseline``: one of these systems, or a run file."""
+def baseline(
+    *choices: str, file: str = "a run in TREC's format"
+) -> Callable[[options.Command], options.Command]:
+    """``--baseline``: one of these systems, or a file of what another found."""
     named = ", ".join(choices)
 
     def check(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
         if value is None or value in choices or Path(value).is_file():
             return value
-        raise click.BadParameter(f"{value!r} is neither {' nor '.join(choices)} nor a run file")
+        raise click.BadParameter(f"{value!r} is no file" + "".join(f", nor {c!r}" for c in choices))
 
     return click.option(
         "--baseline",
-        metavar=f"{'|'.join(choices)}|RUN".lstrip("|"),
+        metavar="|".join((*choices, "FILE")),
         callback=check,
-        help=f"Compare with {named + ', or ' if named else ''}a run file in TREC's format: "
-        "differences, intervals and corrected p-values.",
+        help=f"Compare with {named + ', or with ' if named else ''}{file}: differences, "
+        "intervals and corrected p-values.",
     )
 
 
@@ -108,6 +110,13 @@ def output(command: options.Command) -> options.Command:
     return command
 
 
+def showing(command: options.Command) -> options.Command:
+    """The options of :class:`Output` for what is measured in one way alone."""
+    for option in reversed(_OUTPUT):
+        command = option(command)
+    return command
+
+
 def measuring(command: options.Command) -> options.Command:
     """The options of :class:`Output` for what was found elsewhere."""
     for option in reversed((_measures_option, *_OUTPUT)):
@@ -120,16 +129,16 @@ class Output:
     """What is measured, and where figures go.
 
     Attributes:
-        measures: their names.
         resamples: of bootstrap and randomisation.
         as_json: print JSON.
+        measures: their names.
         save_run: file for the run.
         save_qrels: file for the judgements.
     """
 
-    measures: tuple[str, ...]
     resamples: int
     as_json: bool
+    measures: tuple[str, ...] = MEASURES
     save_run: Path | None = None
     save_qrels: Path | None = None
 
@@ -142,9 +151,15 @@ class Output:
         other = None if baseline is None else score(baseline, self.measures)
         self.show(score(judged, self.measures), other, pool)
 
-    def show(self, scores: Scores, baseline: Scores | None, pool: str) -> None:
-        """Print the figures of a system, and beside a baseline."""
-        rows = rows_of(scores, resamples=self.resamples)
+    def show(
+        self,
+        scores: Scores,
+        baseline: Scores | None,
+        pool: str,
+        extra: Sequence[Sequence[Row]] = ((), ()),
+    ) -> None:
+        """Print the figures of a system, and of a baseline; in front ``extra`` ones of each."""
+        rows = [*extra[0], *rows_of(scores, resamples=self.resamples)]
         if baseline is None:
             if self.as_json:
                 options.print_json([row.to_json() for row in rows])
@@ -153,7 +168,7 @@ class Output:
             print_measures({"": rows})
             _print_missing(scores)
             return
-        others = rows_of(baseline, resamples=self.resamples)
+        others = [*extra[1], *rows_of(baseline, resamples=self.resamples)]
         compared = compare(scores, baseline, resamples=self.resamples) if self.resamples else []
         if self.as_json:
             options.print_json(
@@ -209,7 +224,8 @@ def _run_file(path: str, judged: JudgedRun) -> JudgedRun:
 def print_measures(systems: Mapping[str, Sequence[Row]]) -> None:
     """A table of figures: a line a language, the systems side by side."""
     first = next(iter(systems.values()))
-    languages = list(dict.fromkeys(row.language for row in first))
+    found = dict.fromkeys(row.language for row in first)
+    languages = [*(each for each in found if each != AVERAGE), *([AVERAGE] * (AVERAGE in found))]
     counts = {row.language: row.n for row in first}
     rows = {
         (system, row.language, row.measure): row for system, each in systems.items() for row in each
@@ -222,7 +238,7 @@ def print_measures(systems: Mapping[str, Sequence[Row]]) -> None:
             [
                 language_label(language),
                 f"{counts[language]:,}",
-                *(_figure(rows[system, language, measure]) for measure, system in columns),
+                *(_figure(rows.get((system, language, measure))) for measure, system in columns),
             ]
             for language in languages
         ],
@@ -279,7 +295,9 @@ def _p(p: float) -> str:
     return f"{p:.4f}{'*' if p < LEVEL else ' '}"
 
 
-def _figure(row: Row) -> str:
+def _figure(row: Row | None) -> str:
+    if row is None:
+        return "-"
     if row.low is None or row.high is None:
         return f"{row.value:.3f}"
     return f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]"
