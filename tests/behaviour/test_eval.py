@@ -267,3 +267,14 @@ def test_wrong_usage_of_xor_tydi(
     done = xqg(*xor, *arguments)
     assert done.returncode == 2
     assert message in done.stderr
+
+
+def test_the_sentences_task(xqg: Run, xquad_r_folder: Path, tmp_path: Path) -> None:
+    asked = ["eval", "xquad-r", xquad_r_folder, "--task", "sentences", "--articles", "24"]
+    rows = json.loads(xqg(*asked, "--json").stdout)
+    measures = {"mAP monolingual", "mAP cross-lingual", "mAP multilingual pool"}
+    assert {row["measure"] for row in rows} == measures
+    assert all(0 < row["low"] <= row["value"] <= row["high"] < 1 for row in rows)
+    done = xqg(*asked, "--augment", "questions")
+    assert done.returncode == 2
+    assert "takes no --augment" in done.stderr

@@ -14,6 +14,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -24,6 +25,8 @@ from xqg_qdrant.records import AnsweredQuestion, Prediction
 
 BUDGETS = {"R@2kt": 2_000, "R@5kt": 5_000}
 """The measures, and the words that each looks at."""
+
+_KEPT_TEXTS = 8_192
 
 OFFICIAL = "official"
 """Stands before a measure that is over the predicted questions only."""
@@ -68,7 +71,8 @@ def find_answers(
     Raises:
         InputError: NLTK or its model is missing.
     """
-    cut = tokenize or word_tokenizer()
+    # The same passages are found for many questions.
+    cut = lru_cache(_KEPT_TEXTS)(tokenize or word_tokenizer())
     deepest = max(BUDGETS.values())
     for prediction in predictions:
         spans = span_answers(answers.get(prediction.question_id, ()))

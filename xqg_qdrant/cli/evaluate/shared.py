@@ -227,6 +227,8 @@ def print_measures(systems: Mapping[str, Sequence[Row]]) -> None:
     found = dict.fromkeys(row.language for row in first)
     languages = [*(each for each in found if each != AVERAGE), *([AVERAGE] * (AVERAGE in found))]
     counts = {row.language: row.n for row in first}
+    everything = sum(n for language, n in counts.items() if language != AVERAGE)
+    left_out = " (not en)" if counts.get(AVERAGE, everything) < everything else ""
     rows = {
         (system, row.language, row.measure): row for system, each in systems.items() for row in each
     }
@@ -236,7 +238,7 @@ def print_measures(systems: Mapping[str, Sequence[Row]]) -> None:
         ["language", "questions", *(f"{measure} {system}".strip() for measure, system in columns)],
         [
             [
-                language_label(language),
+                f"{language}{left_out}" if language == AVERAGE else language,
                 f"{counts[language]:,}",
                 *(_figure(rows.get((system, language, measure))) for measure, system in columns),
             ]
@@ -261,7 +263,7 @@ def print_comparisons(compared: Sequence[Comparison]) -> None:
             ],
             [
                 [
-                    language_label(each.language),
+                    each.language,
                     f"{each.difference:+.3f}",
                     f"{each.low:+.3f} to {each.high:+.3f}",
                     f"{each.better:,}",
@@ -301,11 +303,6 @@ def _figure(row: Row | None) -> str:
     if row.low is None or row.high is None:
         return f"{row.value:.3f}"
     return f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]"
-
-
-def language_label(language: str) -> str:
-    """What tables call a language."""
-    return f"{language} (not en)" if language == AVERAGE else language
 
 
 def _print_missing(scores: Scores) -> None:

@@ -11,12 +11,15 @@ from xqg_qdrant.cli import options
 from xqg_qdrant.cli.evaluate import shared
 from xqg_qdrant.client import Client
 from xqg_qdrant.corpus.xquad_r import read_xquad_r
+from xqg_qdrant.corpus.xquad_r_sentences import read_xquad_r_sentences
 from xqg_qdrant.engine import MEMORY
 from xqg_qdrant.evaluation.measures import JudgedRun
+from xqg_qdrant.evaluation.sentences import sentence_scores
 from xqg_qdrant.evaluation.xquad_r import AUGMENTS, Augment, retrieve_xquad_r
 from xqg_qdrant.models.manifest import DEFAULT_ENCODER
 
 CONTROL = "sentences"
+TASKS = ("paragraphs", "sentences")
 
 
 def articles_span(
@@ -48,6 +51,14 @@ articles_option = click.option(
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @options.encoder(DEFAULT_ENCODER)
 @click.option(
+    "--task",
+    type=click.Choice(TASKS),
+    default=TASKS[0],
+    show_default=True,
+    help="paragraphs: find the English paragraph. sentences: LAReQA's task, mAP over the sentences "
+    "of all languages in three settings; nothing is augmented there.",
+)
+@click.option(
     "--augment",
     type=click.Choice(AUGMENTS),
     default="none",
@@ -75,6 +86,7 @@ articles_option = click.option(
 def xquad_r(
     folder: Path,
     encoder: str | None,
+    task: str,
     augment: str,
     two_fold: bool,
     layout: str,
@@ -89,7 +101,7 @@ def xquad_r(
     quiet: bool,
     **output: Any,
 ) -> None:
-    """XQuAD-R: questions in every language found, against the English paragraphs.
+    """XQuAD-R: questions in every language found, against English paragraphs or all sentences.
 
     FOLDER holds upstream's en.json, ar.json, …; paragraphs without questions stay in the pool.
     Figures per language, and averaged over the languages other than English.
@@ -99,10 +111,16 @@ def xquad_r(
       xqg eval xquad-r xquad-r/
       xqg eval xquad-r xquad-r/ --augment questions --layout per-language --json
       xqg eval xquad-r xquad-r/ --augment questions --baseline plain --measures MRR@10,nDCG@10
+      xqg eval xquad-r xquad-r/ --task sentences
     """
     to = shared.output_of(output)
     if two_fold and augment != "questions":
         raise click.UsageError("--two-fold says how --augment questions works: give that too")
+    if task == "sentences":
+        if augment != "none" or baseline is not None or titles:
+            raise click.UsageError("--task sentences takes no --augment, --baseline or --titles")
+        _sentences(folder, encoder, threads, articles, to, quiet=quiet)
+        return
     data = read_xquad_r(folder, titles=titles)
     with (
         Client(location or MEMORY, api_key=api_key, encoder=encoder, threads=threads) as client,
@@ -131,3 +149,22 @@ def xquad_r(
         shared.baseline_of(baseline, judged, other),
         f"{len(data.passages)} passages in the pool",
     )
+
+
+def _sentences(
+    folder: Path,
+    encoder: str | None,
+    threads: int | None,
+    articles: tuple[int, int] | None,
+    to: shared.Output,
+    *,
+    quiet: bool,
+) -> None:
+    from xqg_qdrant.models.encoder import Encoder
+
+    data = read_xquad_r_sentences(folder, articles=articles)
+    with options.progress_bar(quiet=quiet) as show:
+        scores = sentence_scores(
+            Encoder.load(encoder or DEFAULT_ENCODER, threads=threads), data, progress=show
+        )
+    to.show(scores, None, f"{len(data.sentences):,} sentences in the pool")
