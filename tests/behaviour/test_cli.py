@@ -24,6 +24,7 @@ from xqg_qdrant.layouts import PerLanguageLayout
 COMMANDS = [
     "demo", "generate", "filter", "ingest", "search", "info", "dump", "delete", "models",
     "eval", "eval afriqa", "eval beir", "eval mkqa", "eval run", "eval xor-tydi", "eval xquad-r",
+    "data", "data fetch", "data list",
 ]
 # fmt: on
 
@@ -310,6 +311,7 @@ USAGE = {
     "eval of a file": ["eval", "xquad-r", "{passages}"],
     "afriqa of a language that is none": ["eval", "afriqa", "{folder}", "--languages", "xx"],
     "articles": ["eval", "xquad-r", "{folder}", "--articles", "5-4"],
+    "unknown data set": ["data", "fetch", "nothing", "--to", "x"],
     "unknown measure": ["eval", "xquad-r", "{folder}", "--measures", "sorcery@10"],
     "two folds of nothing": ["eval", "xquad-r", "{folder}", "--two-fold"],
     "baseline that is none": ["eval", "xquad-r", "{folder}", "--baseline", "absent.run"],

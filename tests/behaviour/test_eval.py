@@ -278,3 +278,21 @@ def test_the_sentences_task(xqg: Run, xquad_r_folder: Path, tmp_path: Path) -> N
     done = xqg(*asked, "--augment", "questions")
     assert done.returncode == 2
     assert "takes no --augment" in done.stderr
+
+
+def test_data_sets_are_listed_with_their_licences(xqg: Run) -> None:
+    rows = {row["name"]: row for row in json.loads(xqg("data", "list", "--json").stdout)}
+    assert rows["afriqa"]["licence"] == "CC BY 4.0"
+    text = xqg("data", "list").stdout
+    for row in rows.values():
+        assert row["licence"] in text
+        assert row["fetch"] in text
+
+
+def test_fetching_without_a_network_says_so(xqg: Run, tmp_path: Path) -> None:
+    nowhere = {"HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+    done = xqg("data", "fetch", "mkqa", "--to", "mkqa", "-q", env=nowhere)
+    assert done.returncode == 1
+    assert "cannot reach github.com" in done.stderr
+    assert "is there a network?" in done.stderr
+    assert list((tmp_path / "mkqa").iterdir()) == []

@@ -55,6 +55,7 @@ def main(verbose: bool) -> None:
 def _register() -> None:
     from xqg_qdrant.cli import (
         collections,
+        data,
         demo,
         evaluate,
         export,
@@ -76,6 +77,7 @@ def _register() -> None:
     main.add_command(collections.delete)
     main.add_command(models.models)
     main.add_command(evaluate.evaluate)
+    main.add_command(data.data)
 
 
 _register()
