@@ -93,7 +93,7 @@ def _fetch_file(
     path.parent.mkdir(parents=True, exist_ok=True)
     host = urlsplit(file.url).netloc
     with _explained(file, path, host), replacing_binary(path) as stream:
-        sha256, known = hashlib.sha256(), _hasher(file)
+        digest, known = hashlib.sha256(), _hasher(file)
         size = 0
         with (
             httpx.Client(follow_redirects=True, timeout=TIMEOUT_SECONDS) as client,
@@ -103,7 +103,7 @@ def _fetch_file(
             total = int(response.headers.get("content-length", 0))
             for block in response.iter_bytes(_BLOCK):
                 stream.write(block)
-                sha256.update(block)
+                digest.update(block)
                 if known is not None:
                     known.update(block)
                 size += len(block)
@@ -114,7 +114,7 @@ def _fetch_file(
                 f"{file.url}: what came is not the file that upstream describes (its digest is not "
                 f"{file.digest}): nothing was kept"
             )
-    return Fetched(path, file.url, size, sha256.hexdigest(), kept=False)
+    return Fetched(path, file.url, size, digest.hexdigest(), kept=False)
 
 
 @contextmanager
