@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,8 @@ class Comparison:
         system: what was measured.
         baseline: what it is compared to.
         language: of the questions, or ``average``: the mean over languages other than the
-            passages', a test of its own, so it is not corrected for the languages.
+            passages', a test of its own, so it is not corrected for the languages but for the
+            systems, where :func:`correct_over_systems` was asked to.
         measure: its name.
         value: the system's.
         baseline_value: the baseline's.
@@ -150,6 +151,33 @@ def compare(
             )
     languages = list(dict.fromkeys(language for language, _ in compared))
     return [compared[language, name] for language in languages for name in system.values]
+
+
+def correct_over_systems(compared: Sequence[Comparison]) -> list[Comparison]:
+    """Correct the tests of averages for how many systems were compared with one baseline."""
+    families: dict[tuple[str, str], list[Comparison]] = {}
+    for each in compared:
+        if each.language == AVERAGE:
+            families.setdefault((each.baseline, each.measure), []).append(each)
+    corrected: dict[tuple[str, str, str], Comparison] = {}
+    for (baseline, measure), family in families.items():
+        tests = {}
+        for kind in ("t_test", "randomization"):
+            p_values = {each.system: getattr(each, kind).p for each in family}
+            by_bonferroni, by_holm = bonferroni(p_values), holm(p_values)
+            tests[kind] = {
+                name: PValues(p, by_bonferroni[name], by_holm[name]) for name, p in p_values.items()
+            }
+        for each in family:
+            corrected[baseline, measure, each.system] = replace(
+                each,
+                t_test=tests["t_test"][each.system],
+                randomization=tests["randomization"][each.system],
+            )
+    return [
+        corrected[each.baseline, each.measure, each.system] if each.language == AVERAGE else each
+        for each in compared
+    ]
 
 
 def _corrected(
