@@ -12,6 +12,7 @@ import pytest
 
 from tests.behaviour.conftest import Run
 from tests.beir import write_beir
+from tests.evaluation.test_bench import parted
 from tests.xquad import paragraph, write_language
 
 LETTERS = "acegikmoqs"
@@ -296,3 +297,54 @@ def test_fetching_without_a_network_says_so(xqg: Run, tmp_path: Path) -> None:
     assert "cannot reach github.com" in done.stderr
     assert "is there a network?" in done.stderr
     assert list((tmp_path / "mkqa").iterdir()) == []
+
+
+def test_experiments_print_what_they_find_and_write_a_report(xqg: Run, tmp_path: Path) -> None:
+    folder = parted(tmp_path / "xquad-r")
+    done = xqg("sweep", "alpha", folder, "--alphas", "0.1,1", "--report", "report", "-q")
+    assert done.returncode == 0, done.stderr
+    assert "alpha by cross-validation" in done.stdout
+    assert "Report: report/report.html" in done.stderr
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert "MRR@10 by alpha, per-language" in page
+    assert "CC BY-SA 4.0" in page
+    found = json.loads(xqg("sweep", "queries", folder, "--alpha", "1", "--json").stdout)
+    assert {row["system"] for row in found["rows"]} == {"0 queries", "1 query", "2 queries"}
+    found = json.loads(xqg("sweep", "languages", folder, "--alpha", "1", "--json").stdout)
+    assert {each["baseline"] for each in found["comparisons"]} == {"none"}
+    done = xqg("compare", folder, "--measures", "MRR@10", "--resamples", "500")
+    assert "queries minus own sentences" in done.stdout
+    assert "passage in the asker's language" in done.stdout
+
+
+def test_an_evaluation_writes_a_report(xqg: Run, beir: Path, tmp_path: Path) -> None:
+    done = xqg(
+        *("eval", "beir", beir, "--queries", "queries.jsonl", "--baseline", "plain"),
+        *("--report", "out/report"),
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "out" / "report" / "report.json").read_text())
+    assert found["settings"]["baseline"] == "tiny"
+    assert {row["system"] for row in found["rows"]} == {
+        "tiny",
+        "tiny + queries, per-language, alpha 0.1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["sweep", "alpha", "{folder}", "--alphas", "0,2"], 2, "alpha is 2.0"),
+        (["sweep", "alpha", "{folder}", "--alphas", "some"], 2, "write numbers, as in 0,0.05,0.1"),
+        (["sweep", "alpha", "{folder}", "--articles", "1-1"], 1, "one group of questions alone"),
+        (["compare", "."], 1, "gold_span_passages"),
+    ],
+)
+def test_experiments_that_cannot_be_done(
+    xqg: Run, tmp_path: Path, arguments: list[str], code: int, message: str
+) -> None:
+    folder = parted(tmp_path / "xquad-r")
+    done = xqg(*[argument.replace("{folder}", str(folder)) for argument in arguments])
+    assert done.returncode == code
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

@@ -65,6 +65,7 @@ def _register() -> None:
         models,
         search,
     )
+    from xqg_qdrant.cli.experiments import compare, sweep
 
     main.add_command(demo.demo)
     main.add_command(export.export)
@@ -77,6 +78,8 @@ def _register() -> None:
     main.add_command(collections.delete)
     main.add_command(models.models)
     main.add_command(evaluate.evaluate)
+    main.add_command(sweep.sweep)
+    main.add_command(compare.compare)
     main.add_command(data.data)
 
 

@@ -86,6 +86,17 @@ def afriqa(
         )
     skipped = f"; {data.skipped} rows without a passage skipped" if data.skipped else ""
     to.finish(
+        shared.About.of(
+            "afriqa",
+            folder=folder,
+            split=split,
+            languages=languages,
+            queries=queries,
+            layout=layout,
+            alpha="the layout's default" if alpha is None else alpha,
+            detect=detect,
+            titles=titles,
+        ),
         judged,
         shared.baseline_of(baseline, judged, plain),
         f"{len(data.passages):,} passages in the pool{skipped}",

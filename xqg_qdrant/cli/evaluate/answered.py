@@ -176,6 +176,16 @@ def _evaluate(
         path = Path(baseline)
         measured.append(_measure(path.name, read_predictions(path), questions))
     to.show(
+        shared.About.of(
+            collection,
+            corpus=corpus,
+            predictions=predictions,
+            queries=queries,
+            layout=layout,
+            alpha="the layout's default" if alpha is None else alpha,
+            depth=depth,
+            detect=detect,
+        ),
         measured[0][0],
         measured[1][0] if len(measured) > 1 else None,
         f"{len(measured[0][0].questions):,} of {len(questions):,} questions have answers to "

@@ -93,6 +93,15 @@ def beir(
         )
     skipped = f"; {data.passages.skipped:,} documents without text skipped"
     to.finish(
+        shared.About.of(
+            f"beir-{folder.resolve().name}",
+            folder=folder,
+            split=split,
+            queries=queries,
+            layout=layout,
+            alpha="the layout's default" if alpha is None else alpha,
+            detect=detect,
+        ),
         judged,
         shared.baseline_of(baseline, judged, plain),
         f"{data.passages.count:,} passages in the pool{skipped if data.passages.skipped else ''}",

@@ -57,6 +57,7 @@ def run(qrels: str, run_file: str, topics: str | None, baseline: str | None, **o
     strangers = len(found.ranked.keys() - ids)
     unjudged = f"; {strangers:,} questions of the run are not judged" if strangers else ""
     to.finish(
+        shared.About.of(qrels, run=run_file, qrels=qrels, topics=topics, baseline=baseline),
         system,
         shared.baseline_of(baseline, system, None),
         f"{len(judged):,} judgements{unjudged}",

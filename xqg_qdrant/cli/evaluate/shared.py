@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from xqg_qdrant.cli import options
+from xqg_qdrant.corpus.catalogue import CATALOGUE
 from xqg_qdrant.corpus.trec import read_run, write_qrels, write_run
 from xqg_qdrant.errors import InputError
 from xqg_qdrant.evaluation.comparison import LEVEL, Comparison, PValues, compare
@@ -23,6 +24,7 @@ from xqg_qdrant.evaluation.measures import (
     rows_of,
     score,
 )
+from xqg_qdrant.evaluation.report import Report, write_report
 from xqg_qdrant.evaluation.statistics import RESAMPLES, SEED
 
 PLAIN = "plain"
@@ -70,25 +72,34 @@ def _measures(ctx: click.Context, param: click.Parameter, value: str) -> tuple[s
         raise click.BadParameter(str(error)) from None
 
 
-_measures_option = click.option(
-    "--measures",
-    metavar="NAMES",
-    default=",".join(MEASURES),
-    show_default=True,
-    callback=_measures,
-    help="As ir-measures writes them: R@100,MRR@10,nDCG@10,mAP,Success@5.",
-)
-_OUTPUT = (
-    click.option(
-        "--resamples",
-        type=click.IntRange(min=0),
-        default=RESAMPLES,
+def measures_option(default: str) -> Callable[[options.Command], options.Command]:
+    """``--measures``."""
+    return click.option(
+        "--measures",
+        metavar="NAMES",
+        default=default,
         show_default=True,
-        help="Bootstrap samples behind the 95 % intervals, and random assignments behind a "
-        "randomisation test; 0 for neither intervals nor comparison.",
-    ),
-    options.as_json,
+        callback=_measures,
+        help="As ir-measures writes them: R@100,MRR@10,nDCG@10,mAP,Success@5.",
+    )
+
+
+resamples_option = click.option(
+    "--resamples",
+    type=click.IntRange(min=0),
+    default=RESAMPLES,
+    show_default=True,
+    help="Bootstrap samples behind the 95 % intervals, and random assignments behind a "
+    "randomisation test; 0 for neither intervals nor comparison.",
 )
+report_option = click.option(
+    "--report",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Write a page there, report.html, and the rows as JSON and CSV.",
+)
+_measures_option = measures_option(",".join(MEASURES))
+_OUTPUT = (resamples_option, report_option, options.as_json)
 _SAVED = (
     click.option(
         "--save-run",
@@ -125,11 +136,31 @@ def measuring(command: options.Command) -> options.Command:
 
 
 @dataclass(frozen=True, slots=True)
+class About:
+    """What a report says of a measurement.
+
+    Attributes:
+        name: of the data set, as in 'xqg data list' where it is there.
+        settings: how it was measured, by name.
+    """
+
+    name: str
+    settings: Mapping[str, str]
+
+    @classmethod
+    def of(cls, name: str, **settings: object) -> About:
+        """Settings that are not None, as they were given."""
+        kept = {key: value for key, value in settings.items() if value not in (None, (), False)}
+        return cls(name, {key.replace("_", " "): _said(value) for key, value in kept.items()})
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     """What is measured, and where figures go.
 
     Attributes:
         resamples: of bootstrap and randomisation.
+        report: folder of the report.
         as_json: print JSON.
         measures: their names.
         save_run: file for the run.
@@ -137,22 +168,26 @@ class Output:
     """
 
     resamples: int
+    report: Path | None
     as_json: bool
     measures: tuple[str, ...] = MEASURES
     save_run: Path | None = None
     save_qrels: Path | None = None
 
-    def finish(self, judged: JudgedRun, baseline: JudgedRun | None, pool: str) -> None:
+    def finish(
+        self, about: About, judged: JudgedRun, baseline: JudgedRun | None, pool: str
+    ) -> None:
         """Measure a run, keep what is to be kept, and print the figures."""
         if self.save_run is not None:
             write_run(self.save_run, judged.run, judged.system)
         if self.save_qrels is not None:
             write_qrels(self.save_qrels, judged.qrels)
         other = None if baseline is None else score(baseline, self.measures)
-        self.show(score(judged, self.measures), other, pool)
+        self.show(about, score(judged, self.measures), other, pool)
 
     def show(
         self,
+        about: About,
         scores: Scores,
         baseline: Scores | None,
         pool: str,
@@ -160,6 +195,26 @@ class Output:
     ) -> None:
         """Print the figures of a system, and of a baseline; in front ``extra`` ones of each."""
         rows = [*extra[0], *rows_of(scores, resamples=self.resamples)]
+        others: list[Row] = []
+        compared: list[Comparison] = []
+        if baseline is not None:
+            others = [*extra[1], *rows_of(baseline, resamples=self.resamples)]
+            if self.resamples:
+                compared = compare(scores, baseline, resamples=self.resamples)
+        if self.report is not None:
+            settings = {
+                "system": scores.system,
+                **({} if baseline is None else {"baseline": baseline.system}),
+                **about.settings,
+                "data": pool,
+                "resamples": f"{self.resamples:,}, seed {SEED}",
+            }
+            title = f"{scores.system} on {about.name}"
+            data = next((each for each in CATALOGUE if each.name == about.name), None)
+            page = write_report(
+                self.report, Report(title, [*others, *rows], compared, settings, data=data)
+            )
+            click.echo(f"Report: {page}", err=True)
         if baseline is None:
             if self.as_json:
                 options.print_json([row.to_json() for row in rows])
@@ -168,8 +223,6 @@ class Output:
             print_measures({"": rows})
             _print_missing(scores)
             return
-        others = [*extra[1], *rows_of(baseline, resamples=self.resamples)]
-        compared = compare(scores, baseline, resamples=self.resamples) if self.resamples else []
         if self.as_json:
             options.print_json(
                 {
@@ -248,9 +301,11 @@ def print_measures(systems: Mapping[str, Sequence[Row]]) -> None:
 
 
 def print_comparisons(compared: Sequence[Comparison]) -> None:
-    """A table a measure: differences with their intervals, and p-values."""
-    for measure in dict.fromkeys(each.measure for each in compared):
-        taken = [each for each in compared if each.measure == measure]
+    """A table a measure and pair of systems: differences with intervals, and p-values."""
+    pairs = dict.fromkeys((each.measure, each.system, each.baseline) for each in compared)
+    for pair in pairs:
+        taken = [each for each in compared if (each.measure, each.system, each.baseline) == pair]
+        measure = pair[0]
         click.echo(f"{measure}: {taken[0].system} minus {taken[0].baseline}\n")
         options.print_table(
             [
@@ -259,7 +314,7 @@ def print_comparisons(compared: Sequence[Comparison]) -> None:
                 "95 % interval",
                 "better",
                 "worse",
-                *(f"{test} {kind}" for test in ("t-test", "random.") for kind in _KINDS),
+                *(f"{test} {kind}" for test in ("t-test", "random.") for kind in KINDS),
             ],
             [
                 [
@@ -284,7 +339,7 @@ def print_comparisons(compared: Sequence[Comparison]) -> None:
         )
 
 
-_KINDS = ("p", "Holm", "Bonf.")
+KINDS = ("p", "Holm", "Bonf.")
 
 
 def _p_values(values: PValues, language: str) -> list[str]:
@@ -311,6 +366,12 @@ def _print_missing(scores: Scores) -> None:
         click.echo(
             f"\n{missing:,} of {len(scores.questions):,} questions found nothing: they count as 0"
         )
+
+
+def _said(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return "yes" if value is True else str(value)
 
 
 def output_of(arguments: Mapping[str, Any]) -> Output:

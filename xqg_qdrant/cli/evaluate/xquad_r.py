@@ -145,6 +145,16 @@ def xquad_r(
         if baseline in (shared.PLAIN, CONTROL):
             other = retrieve("none" if baseline == shared.PLAIN else CONTROL)
     to.finish(
+        shared.About.of(
+            "xquad-r",
+            folder=folder,
+            augment=augment,
+            layout=layout,
+            alpha="the layout's default" if alpha is None else alpha,
+            detect=detect,
+            articles="all" if articles is None else "{}-{}".format(*articles),
+            titles=titles,
+        ),
         judged,
         shared.baseline_of(baseline, judged, other),
         f"{len(data.passages)} passages in the pool",
@@ -167,4 +177,5 @@ def _sentences(
         scores = sentence_scores(
             Encoder.load(encoder or DEFAULT_ENCODER, threads=threads), data, progress=show
         )
-    to.show(scores, None, f"{len(data.sentences):,} sentences in the pool")
+    about = shared.About.of("xquad-r", folder=folder, task="sentences", articles=articles)
+    to.show(about, scores, None, f"{len(data.sentences):,} sentences in the pool")
