@@ -78,13 +78,16 @@ def build_bert(
     torch.manual_seed(seed)
     model = BertModel(
         BertConfig(
-            vocab_size=len(vocabulary),
             hidden_size=hidden_size,
             num_hidden_layers=layers,
-            num_attention_heads=4,
-            intermediate_size=2 * hidden_size,
             max_position_embeddings=positions,
-            **{"initializer_range": 0.2, **config},
+            **{
+                "vocab_size": len(vocabulary),
+                "num_attention_heads": 4,
+                "intermediate_size": 2 * hidden_size,
+                "initializer_range": 0.2,
+                **config,
+            },
         )
     )
     return _save(model, folder, safe)
@@ -113,14 +116,18 @@ def build_xlmr(
     torch.manual_seed(seed)
     model = XLMRobertaModel(
         XLMRobertaConfig(
-            vocab_size=tokenizer.get_vocab_size(),
             hidden_size=hidden_size,
             num_hidden_layers=layers,
-            num_attention_heads=4,
-            intermediate_size=2 * hidden_size,
             max_position_embeddings=positions,
             type_vocab_size=1,
-            **{"initializer_range": 0.2, "layer_norm_eps": 1e-5, **config},
+            **{
+                "vocab_size": tokenizer.get_vocab_size(),
+                "num_attention_heads": 4,
+                "intermediate_size": 2 * hidden_size,
+                "initializer_range": 0.2,
+                "layer_norm_eps": 1e-5,
+                **config,
+            },
         )
     )
     return _save(model, folder)

@@ -22,7 +22,7 @@ from xqg_qdrant.layouts import PerLanguageLayout
 
 # fmt: off
 COMMANDS = [
-    "demo", "generate", "filter", "ingest", "search", "info", "dump", "delete", "models",
+    "demo", "export", "generate", "filter", "ingest", "search", "info", "dump", "delete", "models",
     "eval", "eval afriqa", "eval beir", "eval mkqa", "eval run", "eval xor-tydi", "eval xquad-r",
     "sweep", "sweep alpha", "sweep languages", "sweep queries", "compare",
     "data", "data fetch", "data list",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -11,8 +12,12 @@ from xqg_qdrant.cli import options
 from xqg_qdrant.export.presets import ENCODERS, GENERATORS, POOLINGS
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from xqg_qdrant.export.checkpoint import Checkpoint
     from xqg_qdrant.export.folder import Exported
+
+Options = TypeVar("Options", bound="DataclassInstance")
 
 
 @click.command()
@@ -57,11 +62,19 @@ if TYPE_CHECKING:
 @click.option("--passage-prefix", metavar="TEXT", help="Put in front of every passage.")
 @click.option("--query-length", type=click.IntRange(min=2), help="Most tokens of a query.")
 @click.option("--passage-length", type=click.IntRange(min=2), help="Most tokens of a passage.")
+@click.option("--prompt", help="Template of a generator, with {language}, {title}, {passage}.")
+@click.option("--prompt-length", type=click.IntRange(min=2), help="Most tokens of a prompt.")
+@click.option(
+    "--languages",
+    metavar="LANGS",
+    callback=options.languages,
+    help="Codes of the languages that a generator was trained to write in: 'ar,bn'.",
+)
 @click.option("--revision", help="Branch, tag or commit of a hub model.")
 @click.option(
     "--allow-pickle",
     metavar="MODEL",
-    help="Read pickled weights of MODEL, which is named again to be sure: only of makers you trust.",
+    help="Read pickled weights of MODEL, named again to be sure. Only if you trust its makers.",
 )
 @click.option("--force", is_flag=True, help="Replace the model folder if it is there already.")
 @options.as_json
@@ -79,7 +92,7 @@ def export(
     force: bool,
     as_json: bool,
     quiet: bool,
-    **encoder_options: Any,
+    **settings: Any,
 ) -> None:
     """Turn MODEL, a hub id or a folder, into a model folder that runs without torch.
 
@@ -115,7 +128,7 @@ def export(
         run = _generator if (kind or _kind(checkpoint)) == "generator" else _encoder
         exported = run(
             checkpoint,
-            encoder_options,
+            settings,
             output=output,
             name=name,
             preset=preset,
@@ -125,7 +138,13 @@ def export(
             say=say,
         )
     if as_json:
-        options.print_json({"folder": str(exported.folder), "manifest": exported.manifest})
+        options.print_json(
+            {
+                "folder": str(exported.folder),
+                "seconds": round(exported.seconds, 1),
+                "manifest": exported.manifest,
+            }
+        )
         return
     _print(exported)
 
@@ -138,23 +157,29 @@ def _kind(checkpoint: Checkpoint) -> str:
     return "generator" if checkpoint.config.is_encoder_decoder else "encoder"
 
 
-def _encoder(checkpoint: Checkpoint, encoder_options: dict[str, Any], **arguments: Any) -> Exported:
+def _encoder(checkpoint: Checkpoint, settings: dict[str, Any], **arguments: Any) -> Exported:
     from xqg_qdrant.export.encoder import export_encoder
     from xqg_qdrant.export.settings import EncoderOptions
 
-    return export_encoder(checkpoint, options=EncoderOptions(**encoder_options), **arguments)
+    chosen = _own(EncoderOptions, settings, "encoder")
+    return export_encoder(checkpoint, options=chosen, **arguments)
 
 
-def _generator(
-    checkpoint: Checkpoint, encoder_options: dict[str, Any], **arguments: Any
-) -> Exported:
-    given = [key for key, value in encoder_options.items() if value is not None]
-    if given:
-        flag = given[0].replace("_", "-")
-        raise click.UsageError(f"--{flag} is for encoders, and this model is a generator")
-    from xqg_qdrant.export.generator import export_generator
+def _generator(checkpoint: Checkpoint, settings: dict[str, Any], **arguments: Any) -> Exported:
+    from xqg_qdrant.export.generator import GeneratorOptions, export_generator
 
-    return export_generator(checkpoint, **arguments)
+    chosen = _own(GeneratorOptions, settings, "generator")
+    return export_generator(checkpoint, options=chosen, **arguments)
+
+
+def _own(options_class: type[Options], settings: dict[str, Any], kind: str) -> Options:
+    """Settings of one kind of model; one of the other kind is a wrong use."""
+    names = {each.name for each in fields(options_class)}
+    for name, value in settings.items():
+        if name not in names and value not in (None, ()):
+            flag = f"--{name.replace('_', '-')}"
+            raise click.UsageError(f"{flag} is not for models of kind {kind}, as this one is")
+    return options_class(**{name: settings[name] for name in names})
 
 
 def _print(exported: Exported) -> None:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import gc
 import inspect
-import io
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from xqg_qdrant.errors import InputError, ModelError, XqgError
+from xqg_qdrant.errors import InputError
 from xqg_qdrant.export import parity
-from xqg_qdrant.export.checkpoint import Checkpoint, first, quiet
+from xqg_qdrant.export.checkpoint import Checkpoint
 from xqg_qdrant.export.folder import (
-    INLINE_BYTES,
     Exported,
-    check_room,
     check_target,
     known_languages,
+    rewrite_model,
     save_model,
     save_tokenizer,
     source_of,
@@ -27,7 +24,9 @@ from xqg_qdrant.export.folder import (
     write_manifest,
 )
 from xqg_qdrant.export.presets import Pooling
+from xqg_qdrant.export.quantize import quantize
 from xqg_qdrant.export.settings import EncoderOptions, EncoderSettings, resolve_settings
+from xqg_qdrant.export.tracing import to_onnx
 from xqg_qdrant.export.trim import trim
 from xqg_qdrant.export.vocabulary import parse_trim_option, select_tokens
 from xqg_qdrant.models.encoder import Encoder, Kind
@@ -131,7 +130,7 @@ def export_encoder(
     with staged_folder(output, force=force) as folder:
         save_tokenizer(tokenizer, folder)
         say("exporting to ONNX")
-        save_model(_to_onnx(module, tokenizer.get_vocab_size(), folder), folder, MODEL_FILE)
+        save_model(_trace(module, tokenizer.get_vocab_size(), folder), folder, MODEL_FILE)
         del module, transformer, settings
         gc.collect()
         say("comparing with torch")
@@ -139,7 +138,7 @@ def export_encoder(
         measured = parity.check_fp32(Encoder.load(folder), reference)
         if precision == "int8":
             say("rounding to int8")
-            _quantize_in(folder)
+            rewrite_model(folder, MODEL_FILE, quantize)
             fields["precision"] = "int8"
             say("comparing with torch")
             write_manifest(folder, {**fields, "parity": {}})
@@ -160,7 +159,7 @@ def text_encoder(transformer: torch.nn.Module, settings: EncoderSettings) -> tor
     import torch
     from torch import Tensor
 
-    takes_types = "token_type_ids" in inspect.signature(transformer.forward).parameters
+    taken = inspect.signature(transformer.forward).parameters
 
     class TextEncoder(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -169,9 +168,11 @@ def text_encoder(transformer: torch.nn.Module, settings: EncoderSettings) -> tor
             self.heads = torch.nn.ModuleList(settings.heads)
 
         def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-            inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
-            if takes_types:
+            inputs: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}
+            if "token_type_ids" in taken:
                 inputs["token_type_ids"] = torch.zeros_like(input_ids)
+            if "use_cache" in taken:
+                inputs["use_cache"] = False
             states = self.transformer(**inputs).last_hidden_state
             vectors = _pool(states, attention_mask, settings.pooling)
             for head in self.heads:
@@ -197,61 +198,23 @@ def _pool(states: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch.T
     return (states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1e-9)
 
 
-def _to_onnx(module: torch.nn.Module, vocabulary: int, folder: Path) -> onnx.ModelProto:
-    """Trace a module with TorchScript, which keeps the names of axes."""
-    import onnx
+def _trace(module: torch.nn.Module, vocabulary: int, folder: Path) -> onnx.ModelProto:
     import torch
 
     # Two texts, one of them padded: nothing may be taken for always 1.
     ids = torch.arange(16).reshape(2, 8) % vocabulary
     mask = torch.ones_like(ids)
     mask[1, 5:] = 0
-    size = sum(each.numel() * each.element_size() for each in module.parameters())
-    axes = {0: "batch", 1: "tokens"}
-
-    def export(target: Any) -> None:
-        torch.onnx.export(
-            module,
-            (ids, mask),
-            target,
-            input_names=["input_ids", "attention_mask"],
-            output_names=["embedding"],
-            dynamic_axes={
-                "input_ids": axes,
-                "attention_mask": axes,
-                "embedding": {0: "batch"},
-            },
-            opset_version=OPSET,
-            dynamo=False,
-        )
-
-    check_room(folder, size)
-    try:
-        with quiet():
-            if size <= INLINE_BYTES:
-                buffer = io.BytesIO()
-                export(buffer)
-                return onnx.load_model_from_string(buffer.getvalue())
-            # Over 2 GiB torch writes a file for each tensor: they are gathered in one later.
-            check_room(folder, 2 * size)
-            with tempfile.TemporaryDirectory(prefix=".", dir=folder) as parts:
-                export(str(Path(parts) / MODEL_FILE))
-                return onnx.load(str(Path(parts) / MODEL_FILE))
-    except (OSError, XqgError):
-        raise
-    except Exception as error:
-        raise ModelError(f"the model cannot be exported to ONNX: {first(error)}") from error
-
-
-def _quantize_in(folder: Path) -> None:
-    import onnx
-
-    from xqg_qdrant.export.quantize import quantize
-
-    model = onnx.load(str(folder / MODEL_FILE))
-    for path in folder.glob(f"{MODEL_FILE}*"):
-        path.unlink()
-    save_model(quantize(model), folder, MODEL_FILE)
+    tokens = {0: "batch", 1: "tokens"}
+    return to_onnx(
+        module,
+        (ids, mask),
+        folder,
+        inputs=("input_ids", "attention_mask"),
+        outputs=("embedding",),
+        axes={"input_ids": tokens, "attention_mask": tokens, "embedding": {0: "batch"}},
+        opset=OPSET,
+    )
 
 
 def _lowering(tokenizer: Tokenizer) -> Tokenizer:

@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,8 +142,26 @@ def save_model(model: onnx.ModelProto, folder: Path, file_name: str) -> None:
                 model, all_tensors_to_one_file=True, location=f"{file_name}.data"
             )
             onnx.save_model(model, str(path))
+            # onnx lets nobody but the owner read this file.
+            path.with_name(f"{file_name}.data").chmod(folder.stat().st_mode & 0o666)
         else:
             path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def rewrite_model(
+    folder: Path, file_name: str, change: Callable[[onnx.ModelProto], onnx.ModelProto]
+) -> None:
+    """Read a model that was written, change it, and write it in its own place.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    import onnx
+
+    model = onnx.load(str(folder / file_name))
+    for path in folder.glob(f"{file_name}*"):
+        path.unlink()
+    save_model(change(model), folder, file_name)
 
 
 def model_bytes(model: onnx.ModelProto) -> int:

@@ -17,6 +17,7 @@ from xqg_qdrant.export.folder import (
     Exported,
     check_target,
     known_languages,
+    rewrite_model,
     save_model,
     save_tokenizer,
     source_of,
@@ -151,7 +152,8 @@ def export_generator(
         measured = text_parity.check_fp32(Generator.load(folder), reference)
         if precision == "int8":
             say("rounding to int8")
-            _quantize_in(folder)
+            for file_name in (ENCODER_FILE, DECODER_FILE):
+                rewrite_model(folder, file_name, quantize)
             say("comparing with torch")
             write_manifest(folder, {**fields, "parity": {}})
             rounded = text_parity.check_int8(Generator.load(folder), reference)
@@ -241,7 +243,7 @@ def _write_graphs(model: Any, folder: Path) -> None:
     best = ("logits", "token_ids")
     step_axes = {name: axes[name] for name in ("attention_mask", *names, *made)}
     step_axes |= {name: {0: "sequences", 1: "best"} for name in best}
-    step_axes |= {"input_ids": {0: "prompts", 1: "texts"}, "log_total": {0: "sequences"}}
+    step_axes |= {"input_ids": {0: "prompts", 1: "texts"}, "top_probability": {0: "sequences"}}
     exported = to_onnx(
         DecoderGraph(model).eval(),
         (
@@ -253,18 +255,8 @@ def _write_graphs(model: Any, folder: Path) -> None:
         ),
         folder,
         inputs=("input_ids", "position", "top_k", "attention_mask", *names),
-        outputs=(*best, "log_total", *made),
+        outputs=(*best, "top_probability", *made),
         axes=step_axes,
         opset=OPSET,
     )
     save_model(exported, folder, DECODER_FILE)
-
-
-def _quantize_in(folder: Path) -> None:
-    import onnx
-
-    for name in (ENCODER_FILE, DECODER_FILE):
-        model = onnx.load(str(folder / name))
-        for path in folder.glob(f"{name}*"):
-            path.unlink()
-        save_model(quantize(model), folder, name)

@@ -1,6 +1,6 @@
 """Whether a model folder makes the same vectors as torch, measured on the bundled samples.
 
-The reference is torch, each text alone and unpadded; what is checked is the model folder as the run
+The reference is torch, without padding; what is checked is the model folder as the run
 time loads it. So the check covers the graph, padding, position ids, truncation and prefixes.
 """
 
@@ -60,7 +60,6 @@ class Reference:
     Attributes:
         texts: by kind.
         vectors: by kind, float32, (texts, dimension).
-        scale: the largest element of all vectors.
     """
 
     texts: Mapping[Kind, Sequence[Text]]
@@ -101,7 +100,7 @@ def torch_vectors(
     texts: Mapping[Kind, Sequence[Text]],
     kinds: Mapping[Kind, TextKind],
 ) -> Reference:
-    """Encode each text alone with torch.
+    """Encode texts with torch, those of one length together, so that none is padded.
 
     Args:
         module: from token ids and attention mask to vectors.
@@ -116,11 +115,18 @@ def torch_vectors(
     for kind, prepared in kinds.items():
         cutting = Tokenizer.from_str(tokenizer.to_str())
         cutting.enable_truncation(max_length=prepared.max_length)
-        rows = []
+        encoded = [cutting.encode(prepared.prefix + each.text).ids for each in texts[kind]]
+        by_length: dict[int, list[int]] = {}
+        for place, ids in enumerate(encoded):
+            by_length.setdefault(len(ids), []).append(place)
+        rows: list[Any] = [None] * len(encoded)
         with torch.inference_mode():
-            for each in texts[kind]:
-                ids = torch.tensor([cutting.encode(prepared.prefix + each.text).ids])
-                rows.append(module(ids, torch.ones_like(ids))[0].numpy())
+            for places in by_length.values():
+                batch = torch.tensor([encoded[place] for place in places])
+                for place, vector in zip(
+                    places, module(batch, torch.ones_like(batch)), strict=True
+                ):
+                    rows[place] = vector.numpy()
         vectors[kind] = np.stack(rows).astype(np.float32)
     return Reference(texts, vectors)
 

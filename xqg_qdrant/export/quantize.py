@@ -12,7 +12,7 @@ com.microsoft's MatMulIntegerToFloat.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,9 +47,12 @@ def quantize(model: ModelProto) -> ModelProto:
     graph = model.graph
     rewriter = _Rewriter(graph, _opset(model))
     nodes = list(rewriter.rewritten())
+    used = {*_names(nodes), *(each.name for each in graph.output)}
     del graph.node[:]
-    graph.node.extend(nodes)
-    rewriter.drop_unused()
+    graph.node.extend(node for node in nodes if node.op_type != "Constant" or used & {*node.output})
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
     graph.initializer.extend(rewriter.initializers.values())
     if not any(each.domain == _MICROSOFT for each in model.opset_import):
         model.opset_import.append(helper.make_opsetid(_MICROSOFT, 1))
@@ -99,13 +102,6 @@ class _Rewriter:
                 yield from self._lookup(node)
             else:
                 yield node
-
-    def drop_unused(self) -> None:
-        used = {name for node in self._graph.node for name in node.input}
-        used |= {output.name for output in self._graph.output}
-        kept = [tensor for tensor in self._graph.initializer if tensor.name in used]
-        del self._graph.initializer[:]
-        self._graph.initializer.extend(kept)
 
     def _product(self, node: NodeProto, weights: NDArray[np.float32]) -> Iterator[NodeProto]:
         """``x W``, or ``x W + b`` of a Gemm."""
@@ -217,6 +213,16 @@ class _Rewriter:
 
         if name not in self.initializers:
             self.initializers[name] = numpy_helper.from_array(value, name)
+
+
+def _names(nodes: Iterable[NodeProto]) -> Iterator[str]:
+    """What nodes read, those inside branches and loops too."""
+    for node in nodes:
+        yield from node.input
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                yield from _names(graph.node)
+                yield from (each.name for each in graph.output)
 
 
 def _opset(model: ModelProto) -> int:

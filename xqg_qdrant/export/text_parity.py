@@ -31,7 +31,10 @@ CLOSE = 1e-3
 """Logits no further apart are as good as equal: torch itself orders them by chance."""
 
 LARGEST_DIFFERENCE = 1e-3
-"""Of the log-probability of a token."""
+"""Of the log-probability of a token, where logits are no larger than ``USUAL_LOGIT``."""
+
+USUAL_LOGIT = 50.0
+"""Beyond it differences grow with the logits: both precisions have so many digits."""
 
 LARGEST_MEAN_DIFFERENCE_INT8 = 0.25
 
@@ -47,12 +50,14 @@ class Written:
         tokens: those of the greedy text, the closing one included.
         log_probabilities: of each of them, float32.
         close: whether the best two logits were as good as equal, for each of them.
+        largest_logit: without its sign.
     """
 
     prompt: Sequence[int]
     tokens: Sequence[int]
     log_probabilities: NDArray[np.float32]
     close: NDArray[np.bool_]
+    largest_logit: float
 
 
 def sample_prompts(tokenizer: Tokenizer, settings: GeneratorPreset) -> list[list[int]]:
@@ -82,7 +87,7 @@ def torch_texts(model: torch.nn.Module, prompts: Sequence[Sequence[int]]) -> lis
     for prompt in prompts:
         ids = torch.tensor([list(prompt)])
         with torch.inference_mode(), quiet():
-            found = model.generate(  # type: ignore[operator]
+            found = model.generate(
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),
                 do_sample=False,
@@ -101,6 +106,7 @@ def torch_texts(model: torch.nn.Module, prompts: Sequence[Sequence[int]]) -> lis
                 tokens.tolist(),
                 likely.numpy(),
                 (best[:, 0] - best[:, 1] < CLOSE).numpy(),
+                float(logits.abs().max()),
             )
         )
     return written
@@ -117,7 +123,7 @@ def check_fp32(generator: Generator, reference: Sequence[Written]) -> dict[str, 
     """
     figures = _measure(generator, reference)
     difference = figures["maximum_log_probability_difference"]
-    if figures["tokens_that_differ"] or difference > LARGEST_DIFFERENCE:
+    if figures["tokens_that_differ"] or difference > LARGEST_DIFFERENCE * _scale(reference):
         raise ModelError(
             "parity check failed: what was exported writes other texts than the checkpoint in "
             f"torch (measured: {_listed(figures)})"
@@ -135,7 +141,8 @@ def check_int8(generator: Generator, reference: Sequence[Written]) -> dict[str, 
         ModelError: it costs too much.
     """
     figures = _measure(generator, reference)
-    if figures["mean_log_probability_difference"] > LARGEST_MEAN_DIFFERENCE_INT8:
+    difference = figures["mean_log_probability_difference"]
+    if difference > LARGEST_MEAN_DIFFERENCE_INT8 * _scale(reference):
         raise ModelError(
             "parity check failed, int8 costs this model too much; export it with --precision fp32 "
             f"(measured: {_listed(figures)})"
@@ -163,6 +170,10 @@ def _measure(generator: Generator, reference: Sequence[Written]) -> dict[str, An
         "mean_log_probability_difference": _round(apart.mean()),
         "maximum_log_probability_difference": _round(apart.max()),
     }
+
+
+def _scale(reference: Sequence[Written]) -> float:
+    return max(1.0, max(each.largest_logit for each in reference) / USUAL_LOGIT)
 
 
 def _listed(figures: dict[str, Any]) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,7 @@ def to_onnx(
 
     check_room(folder, size)
     try:
-        with quiet():
+        with quiet(), _masks_by_broadcasting():
             if size <= INLINE_BYTES:
                 buffer = io.BytesIO()
                 export(buffer)
@@ -75,3 +76,48 @@ def to_onnx(
         raise
     except Exception as error:
         raise ModelError(f"the model cannot be exported to ONNX: {first(error)}") from error
+
+
+@contextmanager
+def _masks_by_broadcasting() -> Iterator[None]:
+    """Make masks of decoders in a way that TorchScript can follow; transformers uses vmap."""
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS as MASKS
+
+    before = MASKS["eager"]
+    MASKS.register("eager", _eager_mask)
+    try:
+        yield
+    finally:
+        MASKS.register("eager", before)
+
+
+def _eager_mask(
+    batch_size: int,
+    cache_position: torch.Tensor,
+    kv_length: int,
+    kv_offset: int = 0,
+    mask_function: Callable[..., torch.Tensor] | None = None,
+    attention_mask: torch.Tensor | None = None,
+    dtype: torch.dtype | None = None,
+    **rest: Any,
+) -> torch.Tensor:
+    """What transformers' ``eager_mask`` returns: 0 where a token is seen, else the least number.
+
+    Mask functions take four indices, of text, head, query and key, and compare them or look them
+    up: on axes of their own, all are done at once.
+    """
+    import torch
+    from transformers import masking_utils
+
+    function = mask_function or masking_utils.causal_mask_function
+    padding = masking_utils.prepare_padding_mask(attention_mask, kv_length, kv_offset, _slice=False)
+    if padding is not None:
+        function = masking_utils.and_masks(function, masking_utils.padding_mask_function(padding))
+    seen = function(
+        torch.arange(batch_size)[:, None, None, None],
+        torch.arange(1)[None, :, None, None],
+        cache_position[None, None, :, None],
+        torch.arange(kv_length)[None, None, None, :] + kv_offset,
+    ).expand(batch_size, -1, cache_position.shape[0], kv_length)
+    dtype = dtype or torch.float32
+    return torch.where(seen, torch.tensor(0.0, dtype=dtype), torch.finfo(dtype).min)

@@ -60,7 +60,7 @@ class Decoder:
                 *("input_ids", "position", "top_k", "attention_mask"),
                 *(f"{kind}_{name}" for name in names for kind in ("past", "cross")),
             ],
-            outputs=["logits", "token_ids", "log_total", *names],
+            outputs=["logits", "token_ids", "top_probability", *names],
             # Every step wants the same large blocks again: taking them anew doubles its time.
             arena=True,
         )
@@ -106,13 +106,12 @@ class Run:
         """Prompts and texts of each."""
         return len(self._mask), self._texts
 
-    def step(self, top_k: int) -> tuple[Floats, Ints, Floats]:
+    def step(self, top_k: int) -> tuple[NDArray[np.float64], Ints]:
         """Go one position on from ``tokens``.
 
         Returns:
-            Logits and ids of the best tokens, float32 and int64 (prompts * texts, top_k), best
-            first; and the logarithm of the sum of exponentials of all logits, float32 (prompts *
-            texts,).
+            Log-probabilities and ids of the best tokens, float64 and int64 (prompts * texts,
+            top_k), best first.
 
         Raises:
             ModelError: the model fails, or gives what is not finite.
@@ -133,10 +132,14 @@ class Run:
             self._keys[layer][:, :, :, position] = self._new[2 * layer]
             self._values[layer][:, :, position] = self._new[2 * layer + 1]
         self._position[0] += 1
-        logits, token_ids, log_total = self._best
-        if not np.isfinite(log_total).all():
+        logits, token_ids, top_probability = self._best
+        # Here and not in the graph: ONNX Runtime's logarithm of the last few values of an array
+        # is not that of the others to the last digit, so that texts would hang on the batch.
+        likeliest = np.log(top_probability.astype(np.float64))
+        if not np.isfinite(likeliest).all():
             raise ModelError(f"{self._decoder.path}: the decoder made a logit that is not finite")
-        return logits, token_ids, log_total
+        likely = logits.astype(np.float64)
+        return likely - likely[:, :1] + likeliest[:, None], token_ids
 
     def select(self, places: Ints) -> None:
         """Go on with some of the texts, or with some of them several times.
@@ -190,7 +193,7 @@ class Run:
             "attention_mask": np.ascontiguousarray(self._mask),
         }
         outputs: dict[str, NDArray[Any]] = dict(
-            zip(("logits", "token_ids", "log_total"), self._best, strict=True)
+            zip(("logits", "token_ids", "top_probability"), self._best, strict=True)
         )
         for layer in range(layers):
             inputs[f"past_key_{layer}"] = self._keys[layer]

@@ -19,7 +19,7 @@ MAX_TOP_K = 1_024
 MAX_BEAMS = 64
 MAX_TEXT_TOKENS = 4_096
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
@@ -80,7 +80,7 @@ class Decoding:
         return row
 
 
-def draws(seed: int, key: str, number: int, count: int) -> NDArray[np.float64]:
+def draws(seed: int, key: str, number: int, count: int) -> Floats:
     """The random numbers of one text, the same whatever else is drawn beside it.
 
     Args:
@@ -98,18 +98,18 @@ def draws(seed: int, key: str, number: int, count: int) -> NDArray[np.float64]:
     return generator.random(count)
 
 
-def sample(logits: Floats, decoding: Decoding, uniform: NDArray[np.float64]) -> Ints:
+def sample(logits: Floats, decoding: Decoding, uniform: Floats) -> Ints:
     """Draw one of the best tokens for each text.
 
     Args:
-        logits: float32 (texts, k), best first.
+        logits: float64 (texts, k), best first; log-probabilities do as well.
         decoding: temperature and top_p count; the columns are the top_k.
         uniform: (texts,), a random number for each.
 
     Returns:
         int64 (texts,), the column of each.
     """
-    scaled = logits.astype(np.float64) / decoding.temperature
+    scaled = logits / decoding.temperature
     weights = np.exp(scaled - scaled[:, :1])
     reached = np.cumsum(weights, axis=1)
     if decoding.top_p < 1:
@@ -159,11 +159,11 @@ class Beams:
         """How many next tokens of each text must be looked at: all but half may be closing ones."""
         return 2 * len(self.scores)
 
-    def step(self, log_probabilities: NDArray[np.float64], token_ids: Ints) -> Ints:
+    def step(self, log_probabilities: Floats, token_ids: Ints) -> Ints:
         """Take one step.
 
         Args:
-            log_probabilities: (beams, k) of the best next tokens of each text.
+            log_probabilities: float64 (beams, k) of the best next tokens of each text.
             token_ids: (beams, k).
 
         Returns:

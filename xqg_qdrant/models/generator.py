@@ -9,8 +9,10 @@ texts that have ended make room.
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -43,6 +45,9 @@ BATCH_SIZE = 16
 
 MAX_TEXTS = 256
 """Most texts of one prompt in one call."""
+
+WIDTH = 32
+"""Prompts are filled up to a multiple of so many tokens."""
 
 _SHRINK_BELOW = 0.75
 """Share of the texts still being written, from which on the others are taken out of the batch."""
@@ -183,10 +188,8 @@ class Generator:
             if not prompt.text.strip():
                 raise InputError(f"prompt {number} is empty: there is nothing to go on from")
         ids = [each.ids for each in self._tokenizer.encode_batch_fast([p.text for p in prompts])]
-        order = sorted(range(len(prompts)), key=lambda number: len(ids[number]))
         results: list[list[Generated]] = [[] for _ in prompts]
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
+        for rows in _batches([_width(each) for each in ids], batch_size):
             encoded = self._encode([ids[row] for row in rows])
             if decoding.method == "beam":
                 written = self._search(encoded, count, decoding)
@@ -222,18 +225,19 @@ class Generator:
         likely = np.zeros(table.shape, dtype=np.float32)
         top_k = min(MAX_TOP_K, self.manifest.vocabulary_size)
         for position in range(length):
-            logits, token_ids, log_total = run.step(top_k)
+            probable, token_ids = run.step(top_k)
             best[:, position] = token_ids[:, 0]
             there = token_ids == table[:, position, None]
-            likely[:, position] = np.where(there, logits, -np.inf).max(axis=1) - log_total
+            likely[:, position] = np.where(there, probable, -np.inf).max(axis=1)
             run.tokens = table[:, position]
         return [
             (best[row, : len(text)], likely[row, : len(text)]) for row, text in enumerate(texts)
         ]
 
     def _encode(self, ids: Sequence[Sequence[int]]) -> Encoded:
-        width = max(1, *(len(row) for row in ids))
-        tokens = np.full((len(ids), width), self.manifest.pad_token_id, dtype=np.int64)
+        tokens = np.full(
+            (len(ids), max(map(_width, ids))), self.manifest.pad_token_id, dtype=np.int64
+        )
         mask = np.zeros_like(tokens)
         for number, row in enumerate(ids):
             tokens[number, : len(row)] = row
@@ -275,17 +279,17 @@ class Generator:
         row_of, text_of = (grid.ravel() for grid in np.indices((len(keys), texts)))
         top_k = 1 if greedy else min(decoding.top_k, self.manifest.vocabulary_size)
         for position in range(length):
-            logits, token_ids, log_total = run.step(top_k)
+            likely, token_ids = run.step(top_k)
             if greedy:
                 column = np.zeros(len(row_of), dtype=np.int64)
             else:
-                column = sample(logits, decoding, chance[row_of, text_of, position])
+                column = sample(likely, decoding, chance[row_of, text_of, position])
             here = np.arange(len(row_of))
             tokens = token_ids[here, column]
             going = ~ended[row_of, text_of]
             rows, columns = row_of[going], text_of[going]
             written[rows, columns, position] = tokens[going]
-            sums[rows, columns] += (logits[here, column] - log_total)[going]
+            sums[rows, columns] += likely[here, column][going]
             closing = going & (tokens == end)
             lengths[row_of[closing], text_of[closing]] = position + 1
             ended[row_of[closing], text_of[closing]] = True
@@ -319,8 +323,7 @@ class Generator:
         running = list(range(prompts))
         top_k = min(2 * beams, self.manifest.vocabulary_size)
         for _ in range(length):
-            logits, token_ids, log_total = run.step(top_k)
-            likely = logits.astype(np.float64) - log_total[:, None]
+            likely, token_ids = run.step(top_k)
             kept, still = [], []
             for place, number in enumerate(running):
                 span = slice(place * beams, (place + 1) * beams)
@@ -352,6 +355,22 @@ def fill_prompt(template: str, passage: Passage, lang: str) -> str:
     values = {"language": language_name(lang), "title": passage.title, "passage": passage.text}
     # In one go, and not by str.format: passages and templates may hold braces of their own.
     return " ".join(_FIELD.sub(lambda match: values[match[1]], template).split())
+
+
+def _width(ids: Sequence[int]) -> int:
+    """Tokens that a prompt is filled up to, whatever prompts are beside it.
+
+    Kernels sum in an order that hangs on the width, so a prompt must always have the same one.
+    """
+    return WIDTH * max(1, math.ceil(len(ids) / WIDTH))
+
+
+def _batches(widths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
+    """Rows of the same width, at most ``batch_size`` together."""
+    order = sorted(range(len(widths)), key=widths.__getitem__)
+    for _, group in itertools.groupby(order, key=widths.__getitem__):
+        while rows := list(itertools.islice(group, batch_size)):
+            yield rows
 
 
 def _places_to_keep(going: NDArray[np.bool_], shape: tuple[int, int], *, least: int) -> Ints | None:

@@ -13,12 +13,14 @@ from typing import Any, ClassVar
 
 from xqg_qdrant.corpus.jsonl import read_json_object
 from xqg_qdrant.errors import InputError, ModelError
+from xqg_qdrant.models.external_data import check_external_data
 
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
 ENCODER_FILE = "encoder.onnx"
 DECODER_FILE = "decoder.onnx"
 TOKENIZER_FILE = "tokenizer.json"
+ONNX_SUFFIX = ".onnx"
 MODELS_VARIABLE = "XQG_MODELS"
 DEFAULT_ENCODER = "mini"
 FAST_ENCODER = "mini-static"
@@ -76,10 +78,11 @@ class ModelManifest:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def verify_files(self) -> None:
-        """Check that each file is there and has its hash.
+        """Check that each file is there and has its hash, and that models use no other files.
 
         Raises:
-            ModelError: a file is missing, unreadable or other than the manifest says.
+            ModelError: a file is missing, unreadable or other than the manifest says, or a model
+                takes its weights from a file that is not listed.
         """
         for name, expected in self.files.items():
             path = self.folder / name
@@ -95,6 +98,8 @@ class ModelManifest:
                     f"{path}: its sha256 is {digest.hexdigest()[:12]}…, the manifest says "
                     f"{expected[:12]}…: the file was damaged or changed, export or install it again"
                 )
+            if path.suffix == ONNX_SUFFIX:
+                check_external_data(path, self.files)
 
     def _settings(self) -> dict[str, Any]:
         """What changes the results, beside the files."""
@@ -292,7 +297,9 @@ def list_models() -> Iterator[Path]:
         if not root.is_dir():
             continue
         for folder in sorted(root.iterdir()):
-            if folder.name not in seen and (folder / MANIFEST_FILE).is_file():
+            # Models that are being exported lie in hidden folders.
+            taken = folder.name in seen or folder.name.startswith(".")
+            if not taken and (folder / MANIFEST_FILE).is_file():
                 seen.add(folder.name)
                 yield folder
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from xqg_qdrant.errors import (
     ModelError,
     PartialGeneration,
     StorageError,
-    XqgError,
 )
 from xqg_qdrant.queries.journal import (
     GrowingFile,
@@ -35,7 +33,7 @@ from xqg_qdrant.queries.source import Source
 from xqg_qdrant.records import Passage, Progress
 
 CHECKPOINT_SECONDS = 2.0
-"""Between two entries in the journal, where the source's windows are shorter."""
+"""Between two entries in the journal: what a killed run does again at most, or a window of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +203,9 @@ class _Run:
                 rolling = rolling.after(passage)
                 # One assignment: an interrupt leaves a journal that knows a passage, or does not.
                 self.journal = growing.append(self.journal, written, rolling)
-                if time.monotonic() - self._checkpoint_at > CHECKPOINT_SECONDS:
-                    self._checkpoint(growing)
+                if not self._source.whole_windows:
+                    self._checkpoint_now_and_then(growing)
+            self._checkpoint_now_and_then(growing)
             self._tell()
 
     def _finish(self, growing: GrowingFile) -> None:
@@ -221,12 +220,9 @@ class _Run:
 
     def _stop(self, growing: GrowingFile, error: BaseException) -> None:
         """Note how far we came, if that is still possible; say how to go on."""
-        done, total = self.journal.done, self.journal.total
+        done, total = growing.keep(self.journal).done, self.journal.total
         if not done:
             growing.discard()
-        else:
-            with suppress(XqgError):
-                self._checkpoint(growing)
         far = f"{done:,} of {total:,} passages are in {part_path(self._out)}"
         if isinstance(error, EndpointError | ModelError):
             raise PartialGeneration(
@@ -253,6 +249,10 @@ class _Run:
             left -= len(batch[:left])
             if not left:
                 return
+
+    def _checkpoint_now_and_then(self, growing: GrowingFile) -> None:
+        if time.monotonic() - self._checkpoint_at > CHECKPOINT_SECONDS:
+            self._checkpoint(growing)
 
     def _checkpoint(self, growing: GrowingFile) -> None:
         growing.checkpoint(self.journal)

@@ -19,12 +19,15 @@ from typing import Any, Self
 
 from xqg_qdrant.corpus.jsonl import read_json_object
 from xqg_qdrant.corpus.writing import rename, write_json
-from xqg_qdrant.errors import InputError, StorageError, UnfinishedGeneration
+from xqg_qdrant.errors import InputError, StorageError, UnfinishedGeneration, XqgError
 from xqg_qdrant.queries.output import query_line
 from xqg_qdrant.queries.source import Tally, Written
 from xqg_qdrant.records import Passage
 
 SCHEMA_VERSION = 1
+
+_RESERVE = 2**16
+"""Bytes of a part that make room enough for a journal."""
 
 _RESTART = "begin again with --restart (restart=True)"
 
@@ -143,6 +146,8 @@ class GrowingFile:
         except OSError as error:
             raise InputError(f"{self._path}: cannot be written: {error.strerror}") from None
         self._open = True
+        # The journal on the disk, and two of earlier moments, each a reserve behind the next.
+        self._on_disk = self._behind = self._ahead = Journal({}, 0)
         try:
             _lock(self._handle, self._path)
         except BaseException:
@@ -186,6 +191,7 @@ class GrowingFile:
             if size and earlier is None and not restart:
                 raise StorageError(f"{self._path} is there, its journal is not: {_RESTART}")
             self._cut(0)
+            self._behind = self._ahead = journal
             self.checkpoint(journal)
             return journal
         _require_same(earlier, journal.configuration, self._out)
@@ -194,6 +200,7 @@ class GrowingFile:
                 f"{self._path} has {size:,} bytes, its journal says {earlier.length:,}: {_RESTART}"
             )
         self._cut(earlier.length)
+        self._on_disk = self._behind = self._ahead = earlier
         return replace(earlier, total=journal.total, complete=False)
 
     def append(self, journal: Journal, written: Written, passages: Rolling) -> Journal:
@@ -209,6 +216,8 @@ class GrowingFile:
                 rest = rest[os.write(self._handle, rest) :]
         except OSError as error:
             raise StorageError(f"{self._path}: cannot be written: {error.strerror}") from error
+        if journal.length - self._ahead.length > _RESERVE:
+            self._behind, self._ahead = self._ahead, journal
         return replace(
             journal,
             done=journal.done + 1,
@@ -228,6 +237,21 @@ class GrowingFile:
         except OSError as error:
             raise StorageError(f"{self._path}: cannot be written: {error.strerror}") from error
         write_json(journal_path(self._out), journal.to_json())
+        self._on_disk = journal
+
+    def keep(self, journal: Journal) -> Journal:
+        """Keep as much as can be after a failure, and return the journal that is on the disk.
+
+        On a full disk a little of the part is given up, so that there is room for its journal.
+        """
+        for kept in (journal, self._behind):
+            if kept.done <= self._on_disk.done:
+                break
+            with suppress(XqgError):
+                self._cut(kept.length)
+                self.checkpoint(kept)
+                break
+        return self._on_disk
 
     def finish(self) -> None:
         """Give the part its name; the journal goes."""

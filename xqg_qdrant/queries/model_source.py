@@ -60,6 +60,7 @@ class ModelSource(Source):
     """
 
     kind = "model"
+    whole_windows = True
 
     def __init__(
         self,

@@ -40,7 +40,10 @@ def read_side_file(queries: Source) -> dict[str, Any] | None:
     """
     if str(queries) == STDIN:
         return None
-    path = side_file(Path(queries))
+    file = Path(queries)
+    if file.suffix == ".gz" and not side_file(file).is_file():
+        file = file.with_suffix("")  # packed later
+    path = side_file(file)
     if not path.is_file():
         return None
     row = read_json_object(path)

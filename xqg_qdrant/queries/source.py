@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -12,6 +13,9 @@ from typing import Any, NamedTuple, Self
 
 from xqg_qdrant.corpus.checks import MAX_QUERY_CHARS
 from xqg_qdrant.records import GeneratedQuery, Passage
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +92,14 @@ class Source(ABC):
         configuration: everything beside the passage that decides what is written, as flat JSON;
             a run that was cut off goes on only with the same.
         window: passages that it likes to get at a time.
+        whole_windows: it works on a window as a whole, so a run had best stop between windows.
     """
 
     kind: str
     name: str
     configuration: Mapping[str, Any]
     window: int
+    whole_windows: bool = False
 
     @abstractmethod
     def write(self, passages: Sequence[Passage]) -> Iterator[Written]:
@@ -199,17 +205,11 @@ def written(gatherings: Sequence[Gathering], other: Counter[str] | None = None) 
 
 def tidy(text: str) -> str:
     """A query's text on one line, without control characters; "" if no collection can store it."""
-    line = " ".join("".join(" " if _is_control(char) else char for char in text).split())
-    if len(line) > MAX_QUERY_CHARS or any("\ud800" <= char <= "\udfff" for char in line):
-        return ""
-    return line
+    line = " ".join(_CONTROL.sub(" ", text).split())
+    return "" if len(line) > MAX_QUERY_CHARS or _SURROGATE.search(line) else line
 
 
 def duplicate_key(text: str) -> str:
     """What is the same of two texts that differ in case, white space or width alone."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     return " ".join(unicodedata.normalize("NFKC", folded).split())
-
-
-def _is_control(char: str) -> bool:
-    return char < " " or "\x7f" <= char <= "\x9f"
