@@ -119,7 +119,7 @@ def _tiles(report: Report) -> str:
     systems = list(dict.fromkeys(row.system for row in report.rows))
     tiles = []
     for row in rows:
-        interval = "" if row.low is None else f"95 % interval {row.low:.3f} to {row.high:.3f}"
+        interval = "" if row.low is None else f"95 %: {row.low:.3f} to {row.high:.3f}"
         compared = by_system.get(row.system)
         gain = "" if compared is None else _gain(compared)
         number = rows.index(row) if report.curves else systems.index(row.system)
