@@ -55,6 +55,7 @@ def main(verbose: bool) -> None:
 def _register() -> None:
     from xqg_qdrant.cli import (
         collections,
+        data,
         demo,
         evaluate,
         export,
@@ -64,6 +65,7 @@ def _register() -> None:
         models,
         search,
     )
+    from xqg_qdrant.cli.experiments import compare, sweep
 
     main.add_command(demo.demo)
     main.add_command(export.export)
@@ -76,6 +78,9 @@ def _register() -> None:
     main.add_command(collections.delete)
     main.add_command(models.models)
     main.add_command(evaluate.evaluate)
+    main.add_command(sweep.sweep)
+    main.add_command(compare.compare)
+    main.add_command(data.data)
 
 
 _register()

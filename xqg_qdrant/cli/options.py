@@ -114,6 +114,12 @@ def languages(ctx: click.Context, param: click.Parameter, value: str | None) -> 
         raise click.BadParameter(str(error)) from None
 
 
+def _unit(stage: str) -> str:
+    if stage.startswith("fetching"):
+        return "B"
+    return " records" if stage == "checking" else " passages"
+
+
 @contextmanager
 def progress_bar(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
     """A progress bar on standard error, with rate and time left."""
@@ -132,7 +138,8 @@ def progress_bar(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
                 # What an earlier run has loaded counts as done, not towards the rate.
                 initial=progress.done if stage in ("loading", "generating") else 0,
                 total=progress.total or None,
-                unit=" records" if stage == "checking" else " passages",
+                unit=_unit(stage),
+                unit_scale=stage.startswith("fetching"),
                 desc=stage.capitalize(),
                 file=sys.stderr,
                 disable=quiet,

@@ -7,14 +7,15 @@ https://github.com/ielab/xQG4xDR; JSONL as published, or Parquet as the hub conv
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from xqg_qdrant.corpus.checks import check_id
-from xqg_qdrant.corpus.jsonl import read_rows
+from xqg_qdrant.corpus.checks import check_id, check_passage
+from xqg_qdrant.corpus.jsonl import Record, read_rows
 from xqg_qdrant.errors import InputError
 from xqg_qdrant.languages import normalize_language
+from xqg_qdrant.records import Passage
 
 ID_FIELD = "docid"
 QUERIES_FIELD = "generated_queries"
@@ -43,12 +44,32 @@ def read_published(path: Path) -> Iterator[tuple[str, PublishedQueries]]:
     Raises:
         InputError: the file cannot be read, or a row is not of this format; it names the place.
     """
+    return _read(path, _build, (ID_FIELD, QUERIES_FIELD))
+
+
+def read_published_passages(path: Path) -> Iterator[tuple[str, Passage]]:
+    """Stream the passages of the same files.
+
+    Yields:
+        Where each row stands, and its passage.
+
+    Raises:
+        InputError: the file cannot be read, or a row is not of this format; it names the place.
+    """
+    return _read(path, _build_passage, (ID_FIELD, "title", "text"))
+
+
+def _read(
+    path: Path, build: Callable[[dict[str, Any]], Record], columns: tuple[str, ...]
+) -> Iterator[tuple[str, Record]]:
     if path.suffix in (".parquet", ".pq"):
-        return _read_parquet(path)
-    return read_rows(path, _build)
+        return _read_parquet(path, build, columns)
+    return read_rows(path, build)
 
 
-def _read_parquet(path: Path) -> Iterator[tuple[str, PublishedQueries]]:
+def _read_parquet(
+    path: Path, build: Callable[[dict[str, Any]], Record], columns: tuple[str, ...]
+) -> Iterator[tuple[str, Record]]:
     try:
         import pyarrow
         from pyarrow import parquet
@@ -59,15 +80,15 @@ def _read_parquet(path: Path) -> Iterator[tuple[str, PublishedQueries]]:
     number = 0
     try:
         with parquet.ParquetFile(path) as file:
-            missing = {ID_FIELD, QUERIES_FIELD} - set(file.schema_arrow.names)
+            missing = set(columns) - set(file.schema_arrow.names)
             if missing:
                 raise InputError(f"{path}: {_no_field(sorted(missing)[0])}")
-            for batch in file.iter_batches(_PARQUET_ROWS, columns=[ID_FIELD, QUERIES_FIELD]):
+            for batch in file.iter_batches(_PARQUET_ROWS, columns=list(columns)):
                 for row in batch.to_pylist():
                     number += 1
                     where = f"{path}, row {number}"
                     try:
-                        built = _build(row)
+                        built = build(row)
                     except InputError as error:
                         raise InputError(f"{where}: {error}") from None
                     yield where, built
@@ -97,6 +118,15 @@ def _build(row: Mapping[str, Any]) -> PublishedQueries:
             raise InputError(f"{QUERIES_FIELD}.{code} must be a list of strings")
         queries.setdefault(normalize_language(code), []).extend(texts)
     return PublishedQueries(check_id(row[ID_FIELD], ID_FIELD), queries)
+
+
+def _build_passage(row: Mapping[str, Any]) -> Passage:
+    for field in (ID_FIELD, "text"):
+        if row.get(field) is None:
+            raise InputError(_no_field(field))
+    return check_passage(
+        Passage(check_id(row[ID_FIELD], ID_FIELD), row["text"], row.get("title") or "")
+    )
 
 
 def _is_map(value: object) -> bool:

@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xqg_qdrant.corpus.staging import Augmented, Staging
+from xqg_qdrant.corpus.writing import replacing
 from xqg_qdrant.errors import InputError
 from xqg_qdrant.fusion import Matrix
 from xqg_qdrant.languages import LanguageDetector
 from xqg_qdrant.models.encoder import Encoder, passage_text
-from xqg_qdrant.queries.output import query_line, replacing
+from xqg_qdrant.queries.output import query_line
 from xqg_qdrant.records import GeneratedQuery, Passage, Progress
 
 BATCH_SIZE = 256

@@ -18,8 +18,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from xqg_qdrant.corpus.jsonl import read_json_object
+from xqg_qdrant.corpus.writing import rename, write_json
 from xqg_qdrant.errors import InputError, StorageError, UnfinishedGeneration, XqgError
-from xqg_qdrant.queries.output import query_line, rename, write_json
+from xqg_qdrant.queries.output import query_line
 from xqg_qdrant.queries.source import Tally, Written
 from xqg_qdrant.records import Passage
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from xqg_qdrant.corpus.jsonl import STDIN, Source, read_json_object
+from xqg_qdrant.corpus.writing import write_json
 from xqg_qdrant.errors import InputError
-from xqg_qdrant.queries.output import write_json
 
 SCHEMA_VERSION = 1
 
