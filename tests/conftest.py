@@ -29,6 +29,47 @@ def tiny_encoder(tiny_folder: Path) -> Encoder:
 
 
 @pytest.fixture(scope="session")
+def tiny_mt5_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A hub folder of a tiny mT5 of random numbers."""
+    for package in ("torch", "transformers", "onnxscript"):
+        pytest.importorskip(package, reason="needs the export extra")
+    from tests.checkpoints import build_mt5
+
+    return build_mt5(tmp_path_factory.mktemp("checkpoints") / "mt5")
+
+
+@pytest.fixture(scope="session")
+def tiny_generators(
+    tiny_mt5_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """Model folders of that mT5, by precision."""
+    from xqg_qdrant.export.checkpoint import open_checkpoint
+    from xqg_qdrant.export.generator import GeneratorOptions, export_generator
+
+    folder = tmp_path_factory.mktemp("generators")
+    options = GeneratorOptions(
+        prompt="Generate a {language} question for this passage: {title} {passage}",
+        prompt_length=64,
+        languages=("ar", "sw"),
+    )
+    for precision in ("fp32", "int8"):
+        export_generator(
+            open_checkpoint(str(tiny_mt5_checkpoint)),
+            folder / precision,
+            name="tiny-generator",
+            options=options,
+            precision=precision,
+        )
+    return {precision: folder / precision for precision in ("fp32", "int8")}
+
+
+@pytest.fixture(scope="session")
+def tiny_generator_folder(tiny_generators: dict[str, Path]) -> Path:
+    """The one in full precision."""
+    return tiny_generators["fp32"]
+
+
+@pytest.fixture(scope="session")
 def xquad_r_folder() -> Path:
     """XQuAD-R, where it is at hand."""
     folder = SHARED_DATA / "xquad-r-dev"

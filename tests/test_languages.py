@@ -6,7 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from xqg_qdrant.errors import InputError
-from xqg_qdrant.languages import LanguageDetector, normalize_language, parse_languages
+from xqg_qdrant.languages import (
+    LanguageDetector,
+    language_name,
+    normalize_language,
+    parse_languages,
+)
 
 SENTENCES = {
     "ar": "متى بدأ بناء الأهرامات في مصر؟",
@@ -131,3 +136,22 @@ def test_detection_from_many_threads_agrees() -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(work, range(4))) == [["de", "en"], ["ru", "zh"]] * 2
+
+
+def test_languages_have_the_names_that_generators_know() -> None:
+    codes = ["ar", "bn", "fi", "ja", "ko", "ru", "te", "sw", "el", "zh", "pa"]
+    assert [language_name(code) for code in codes] == [
+        "Arabic",
+        "Bengali",
+        "Finnish",
+        "Japanese",
+        "Korean",
+        "Russian",
+        "Telugu",
+        "Swahili",
+        "Greek",
+        "Chinese",
+        "Punjabi",
+    ]
+    with pytest.raises(InputError, match="'xx' has no name"):
+        language_name("xx")

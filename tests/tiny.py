@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,14 +60,14 @@ def build_encoder(
     return folder
 
 
-def write_manifest(folder: Path, **fields: Any) -> None:
-    """Write the manifest of a folder, with the hashes of its files as they are."""
+def write_manifest(folder: Path, *, more: Sequence[str] = (), **fields: Any) -> None:
+    """Write the manifest of a folder, with the hashes of its files, and of more, as they are."""
     files = {
         file: {
             "sha256": hashlib.sha256((folder / file).read_bytes()).hexdigest(),
             "bytes": (folder / file).stat().st_size,
         }
-        for file in ("model.onnx", "tokenizer.json")
+        for file in ("model.onnx", "tokenizer.json", *more)
     }
     (folder / "manifest.json").write_text(json.dumps({"files": files, **fields}), encoding="utf-8")
 

@@ -53,6 +53,32 @@ class PartialIngest(XqgError):
         self.total = total
 
 
+class UnfinishedGeneration(XqgError):
+    """A run that writes queries to this file was cut off; finish it or begin it again."""
+
+
+class PartialGeneration(XqgError):
+    """A run that writes queries stopped early; the same call goes on from there.
+
+    Attributes:
+        done: passages whose queries are written, counted from the first of the input.
+        total: passages in the input.
+    """
+
+    def __init__(self, message: str, *, done: int, total: int) -> None:
+        super().__init__(message)
+        self.done = done
+        self.total = total
+
+
+class EndpointError(XqgError):
+    """An endpoint that is to write queries cannot be reached, refuses, or answers nonsense."""
+
+
+class FetchError(XqgError):
+    """A data set cannot be fetched: no network, or its server refuses."""
+
+
 class EngineError(XqgError):
     """The vector engine refused or failed an operation."""
 

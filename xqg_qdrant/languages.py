@@ -54,6 +54,46 @@ def parse_languages(codes: str | Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(normalize_language(part) for part in stripped if part))
 
 
+_NAMES = {
+    "el": "Greek",
+    "ht": "Haitian Creole",
+    "ky": "Kyrgyz",
+    "li": "Limburgish",
+    "or": "Odia",
+    "pa": "Punjabi",
+    "ps": "Pashto",
+    "ug": "Uyghur",
+}
+"""Names that generators know a language by, where the registry's first is another."""
+
+
+def language_name(code: str) -> str:
+    """Return the English name of a language, as prompts say it: ``"Bengali"`` of ``"bn"``.
+
+    Args:
+        code: in the spelling that :func:`normalize_language` gives.
+
+    Raises:
+        InputError: the code names no registered language.
+    """
+    try:
+        return _NAMES.get(code) or _registered_names()[code]
+    except KeyError:
+        raise InputError(f"language code {code!r} has no name in the registry of IANA") from None
+
+
+@lru_cache(maxsize=1)
+def _registered_names() -> dict[str, str]:
+    from langcodes.registry_parser import parse_registry
+
+    return {
+        # "Swahili (macrolanguage)", "Modern Greek (1453-)"
+        row["Subtag"]: row["Description"][0].partition(" (")[0]
+        for row in parse_registry()  # type: ignore[no-untyped-call]
+        if row["Type"] == "language"
+    }
+
+
 class LanguageDetector:
     """Detects which of a few languages a short text is in.
 

@@ -62,6 +62,36 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class AnsweredQuestion:
+    """A question whose answers are texts to be found, not passages.
+
+    Attributes:
+        question: the question.
+        answers: any of them will do; empty where it has none.
+        cluster: what its translations have in common, "" where it has none.
+    """
+
+    question: Question
+    answers: tuple[str, ...]
+    cluster: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The texts found for a question, as XOR-TyDi's predictions have them.
+
+    Attributes:
+        question_id: the question.
+        lang: its language, as the prediction says it.
+        texts: of the passages found, best first.
+    """
+
+    question_id: str
+    lang: str
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Qrel:
     """A relevance judgement: this passage answers that question.
 
@@ -74,6 +104,19 @@ class Qrel:
     question_id: str
     passage_id: str
     relevance: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredPassage:
+    """What a run keeps of a hit.
+
+    Attributes:
+        id: the passage's own identifier.
+        score: higher is better.
+    """
+
+    id: str
+    score: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +147,14 @@ class Progress:
     """How far a long piece of work is.
 
     Attributes:
-        stage: ``checking`` the input, ``loading``, ``optimizing``, ``encoding`` or ``scoring``.
+        stage: ``checking`` the input, ``loading``, ``optimizing``, ``encoding``, ``scoring`` or
+            ``generating``.
         done: records that were checked, or passages that are dealt with.
         total: passages in all; 0 while it is not known.
+        queries: that were written; None where none are.
     """
 
     stage: str
     done: int
     total: int
+    queries: int | None = None

@@ -22,8 +22,10 @@ from xqg_qdrant.layouts import PerLanguageLayout
 
 # fmt: off
 COMMANDS = [
-    "demo", "filter", "ingest", "search", "info", "dump", "delete", "models",
-    "eval", "eval afriqa", "eval xquad-r",
+    "demo", "export", "generate", "filter", "ingest", "search", "info", "dump", "delete", "models",
+    "eval", "eval afriqa", "eval beir", "eval mkqa", "eval run", "eval xor-tydi", "eval xquad-r",
+    "sweep", "sweep alpha", "sweep languages", "sweep queries", "compare",
+    "data", "data fetch", "data list",
 ]
 # fmt: on
 
@@ -245,7 +247,8 @@ def test_eval_prints_rows_for_machines(xqg: Run, tmp_path: Path, augment: str) -
     done = xqg("eval", "xquad-r", folder, "--augment", augment, "--json", "--articles", "2-3")
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
-    assert {tuple(row) for row in rows} == {("system", "language", "measure", "value", "n")}
+    fields = ("system", "language", "measure", "value", "n", "low", "high", "missing")
+    assert {tuple(row) for row in rows} == {fields}
     assert [row["language"] for row in rows[::3]] == ["en", "sw", "average"]
     assert {row["measure"] for row in rows} == {"R@1", "R@10", "MRR@10"}
     assert {row["n"] for row in rows} == {4}
@@ -309,6 +312,12 @@ USAGE = {
     "eval of a file": ["eval", "xquad-r", "{passages}"],
     "afriqa of a language that is none": ["eval", "afriqa", "{folder}", "--languages", "xx"],
     "articles": ["eval", "xquad-r", "{folder}", "--articles", "5-4"],
+    "unknown data set": ["data", "fetch", "nothing", "--to", "x"],
+    "unknown measure": ["eval", "xquad-r", "{folder}", "--measures", "sorcery@10"],
+    "two folds of nothing": ["eval", "xquad-r", "{folder}", "--two-fold"],
+    "baseline that is none": ["eval", "xquad-r", "{folder}", "--baseline", "absent.run"],
+    "plain beside plain": ["eval", "beir", "{folder}", "--baseline", "plain"],
+    "run without qrels": ["eval", "run", "--run", "{passages}"],
     "articles in words": ["eval", "xquad-r", "{folder}", "--articles", "first"],
     "unknown option": ["info", "--nonsense"],
 }

@@ -1,11 +1,20 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import pytest
 
 from xqg_qdrant.errors import InputError
-from xqg_qdrant.evaluation.measures import AVERAGE, Row, measure
+from xqg_qdrant.evaluation.measures import (
+    ALL,
+    AVERAGE,
+    FULL_DEPTH,
+    Row,
+    depth_of,
+    measure,
+    parse_measures,
+)
 from xqg_qdrant.records import Hit, Qrel
 
 
@@ -116,10 +125,72 @@ def test_no_judgements_are_refused() -> None:
 
 
 def test_a_row_is_a_json_object() -> None:
-    assert Row("s", "de", "R@1", 0.5, 2).to_json() == {
+    assert Row("s", "de", "R@1", 0.5, 2, 0.25, 0.75, 1).to_json() == {
         "system": "s",
         "language": "de",
         "measure": "R@1",
         "value": 0.5,
         "n": 2,
+        "low": 0.25,
+        "high": 0.75,
+        "missing": 1,
     }
+
+
+def test_measures_of_ir_measures_and_our_names_for_them() -> None:
+    run = {"q1": hits("x", "p1", "y", "p2"), "q2": hits("p3")}
+    qrels = [Qrel("q1", "p1"), Qrel("q1", "p2", 2), Qrel("q2", "p3")]
+    names = "nDCG@10, mAP, AP MRR,Success@1 P(rel=2)@5"
+    rows = measure("s", qrels, run, {"q1": "de", "q2": "de"}, measures=names)
+    found = {row.measure: row.value for row in rows if row.language == "de"}
+    ideal = 2 + 1 / math.log2(3)
+    assert found == pytest.approx(
+        {
+            "nDCG@10": ((1 / math.log2(3) + 2 / math.log2(5)) / ideal + 1) / 2,
+            "mAP": (0.5 + 1) / 2,
+            "AP": (0.5 + 1) / 2,
+            "MRR": 0.75,
+            "Success@1": 0.5,
+            "P(rel=2)@5": 0.1,
+        }
+    )
+
+
+@pytest.mark.parametrize("names", ["R@ten", "sorcery@10", "R@10,MRRR@10", "", ",", "R@10;R@20"])
+def test_measures_that_are_none_are_refused(names: str) -> None:
+    with pytest.raises(InputError, match="measure"):
+        parse_measures(names)
+
+
+def test_how_deep_a_run_must_be() -> None:
+    assert depth_of("R@1") == 1
+    assert depth_of("R@100, MRR@10") == 100
+    assert depth_of("mAP,R@10") == FULL_DEPTH
+
+
+def test_what_found_nothing_is_counted() -> None:
+    qrels = [Qrel("a", "p1"), Qrel("b", "p1"), Qrel("c", "p1"), Qrel("d", "p1")]
+    spoken = {"a": "sw", "b": "sw", "c": "de", "d": "de"}
+    rows = measure("s", qrels, {"a": hits("p1"), "c": []}, spoken)
+    assert {(row.language, row.missing, row.n) for row in rows} == {
+        ("sw", 1, 2),
+        ("de", 2, 2),
+        (AVERAGE, 3, 4),
+    }
+
+
+def test_intervals_where_they_are_asked_for() -> None:
+    qrels = [Qrel(f"q{number}", "p1") for number in range(60)]
+    run = {f"q{number}": hits("p1") for number in range(0, 60, 2)}
+    spoken = {qrel.question_id: "de" for qrel in qrels}
+    [row, *_] = measure("s", qrels, run, spoken, resamples=500)
+    assert row.low is not None and row.high is not None
+    assert 0.3 < row.low < row.value == 0.5 < row.high < 0.7
+    assert measure("s", qrels, run, spoken, resamples=500)[0] == row
+
+
+def test_questions_of_which_no_language_is_known() -> None:
+    rows = measure("s", [Qrel("a", "p1")], {}, {"a": ALL})
+    assert {row.language for row in rows} == {ALL}
+    with pytest.raises(InputError, match="'a' has judgements but no language"):
+        measure("s", [Qrel("a", "p1")], {}, {})

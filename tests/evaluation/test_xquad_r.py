@@ -207,10 +207,16 @@ def test_the_control_adds_the_passages_own_sentences_alone(client: Recorder, dat
     assert {row.n for row in rows} == {13}
 
 
-def test_the_control_needs_sentences(client: Recorder, tmp_path: Path) -> None:
-    write_language(tmp_path, "en", [paragraph("Water.", {"q": "Wet?"})])
-    with pytest.raises(InputError, match="no field 'sentences'"):
-        evaluate_xquad_r(client, read_xquad_r(tmp_path), augment="sentences")
+def test_the_control_splits_passages_that_come_without_sentences(
+    client: Recorder, tmp_path: Path
+) -> None:
+    write_language(tmp_path, "en", [paragraph("Water is wet. Dr. Fire is hot.", {"q": "Wet?"})])
+    evaluate_xquad_r(client, read_xquad_r(tmp_path), augment="sentences")
+    (collection,) = {collection for collection, _, _ in client.asked}
+    assert client.stored_queries(collection) == {
+        ("0-0", "en", "Water is wet."),
+        ("0-0", "en", "Dr. Fire is hot."),
+    }
 
 
 def test_the_language_can_be_detected_instead_of_told(client: Recorder, data: XquadR) -> None:

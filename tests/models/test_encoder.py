@@ -376,10 +376,10 @@ def rename(model: onnx.ModelProto, old: str, new: str) -> None:
     [
         (flip, "model.onnx: its sha256 is"),
         (no_model, "model.onnx: cannot be read"),
-        (cut_model, "model.onnx: onnxruntime cannot load it"),
+        (cut_model, "model.onnx: not an ONNX model"),
         (empty_model, "model.onnx: onnxruntime cannot load it"),
-        (pickled_model, "model.onnx: onnxruntime cannot load it"),
-        (weights_outside, "model.onnx: onnxruntime cannot load it"),
+        (pickled_model, "model.onnx: not an ONNX model"),
+        (weights_outside, "model.onnx: its weights are in '../outside.bin'"),
         (renamed_output, "found inputs ['attention_mask', 'input_ids'] and outputs ['vectors']"),
         (renamed_input, "found inputs ['input_ids', 'mask_of_words'] and outputs ['embedding']"),
         (other_tokenizer, "tokenizer.json: not a tokenizer"),

@@ -332,6 +332,15 @@ def test_folders_without_a_manifest_are_no_models(
         find_model("empty")
 
 
+def test_models_that_are_still_being_exported_are_not_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_encoder(tmp_path / "mine")
+    build_encoder(tmp_path / ".mine.partial-0123")
+    monkeypatch.setenv(MODELS_VARIABLE, str(tmp_path))
+    assert [each.name for each in list_models() if each.parent == tmp_path] == ["mine"]
+
+
 @pytest.mark.parametrize("as_text", [False, True])
 def test_a_path_is_taken_as_it_is(folder: Path, as_text: bool) -> None:
     assert find_model(str(folder) if as_text else folder) == folder

@@ -53,9 +53,23 @@ def main(verbose: bool) -> None:
 
 
 def _register() -> None:
-    from xqg_qdrant.cli import collections, demo, evaluate, filtering, ingest, models, search
+    from xqg_qdrant.cli import (
+        collections,
+        data,
+        demo,
+        evaluate,
+        export,
+        filtering,
+        generate,
+        ingest,
+        models,
+        search,
+    )
+    from xqg_qdrant.cli.experiments import compare, sweep
 
     main.add_command(demo.demo)
+    main.add_command(export.export)
+    main.add_command(generate.generate)
     main.add_command(filtering.filter_)
     main.add_command(ingest.ingest)
     main.add_command(search.search)
@@ -64,6 +78,9 @@ def _register() -> None:
     main.add_command(collections.delete)
     main.add_command(models.models)
     main.add_command(evaluate.evaluate)
+    main.add_command(sweep.sweep)
+    main.add_command(compare.compare)
+    main.add_command(data.data)
 
 
 _register()

@@ -11,6 +11,7 @@ from xqg_qdrant.cli import options
 from xqg_qdrant.corpus.jsonl import read_passages, read_queries
 from xqg_qdrant.models.manifest import DEFAULT_ENCODER
 from xqg_qdrant.queries.filtering import Criteria, FilterReport, filter_queries
+from xqg_qdrant.queries.side_file import read_side_file, write_side_file
 
 
 @click.command("filter")
@@ -67,7 +68,7 @@ def filter_(
 
     Generators write queries that the passage does not answer, and those do harm (Doc2Query--).
     All criteria that are given must hold. QUERIES and --passages are the files that 'xqg ingest'
-    takes; '-' is standard input.
+    takes; '-' is standard input. What 'xqg generate' wrote beside QUERIES goes along.
 
     \b
     Examples:
@@ -94,6 +95,10 @@ def filter_(
             criteria=criteria,
             progress=show,
         )
+    if (known := read_side_file(queries)) is not None:
+        told: dict[str, object] = {"filter": {**asdict(criteria), **asdict(report)}}
+        told |= {name: known[name] for name in ("generator", "configuration") if name in known}
+        write_side_file(output, told)
     if as_json:
         options.print_json(asdict(report))
         return

@@ -12,6 +12,7 @@ from xqg_qdrant.corpus.jsonl import STDIN
 from xqg_qdrant.loader import IngestReport
 from xqg_qdrant.loader.ingestion import BATCH_SIZE, MAX_BATCH_SIZE
 from xqg_qdrant.models.manifest import DEFAULT_ENCODER, FAST_ENCODER
+from xqg_qdrant.queries.side_file import read_side_file
 
 
 @click.command()
@@ -33,7 +34,12 @@ from xqg_qdrant.models.manifest import DEFAULT_ENCODER, FAST_ENCODER
     callback=options.languages,
     help="Languages that later ingests will bring queries in, beside those of --queries.",
 )
-@click.option("--generator", metavar="TEXT", help="What wrote the queries; kept in the manifest.")
+@click.option(
+    "--generator",
+    metavar="TEXT",
+    help="What wrote the queries; kept in the manifest.  [default: what QUERIES.meta.json says, "
+    "which 'xqg generate' writes]",
+)
 @click.option(
     "--batch-size",
     type=click.IntRange(1, MAX_BATCH_SIZE),
@@ -85,6 +91,8 @@ def ingest(
     """
     if passages == STDIN and queries == STDIN:
         raise click.UsageError("only one of PASSAGES and --queries can be standard input")
+    if generator is None and queries is not None:
+        generator = (read_side_file(queries) or {}).get("generator")
     again = "Interrupted. What is in stays in: run the same command again to go on."
     with (
         options.interruptible(again),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -129,14 +130,21 @@ def languages(ctx: click.Context, param: click.Parameter, value: str | None) -> 
         raise click.BadParameter(str(error)) from None
 
 
+def _unit(stage: str) -> str:
+    if stage.startswith("fetching"):
+        return "B"
+    return " records" if stage == "checking" else " passages"
+
+
 @contextmanager
 def progress_bar(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
     """A progress bar on standard error, with rate and time left."""
     bar: tqdm[Any] | None = None
     stage = ""
+    queries_before, began = 0, 0.0
 
     def show(progress: Progress) -> None:
-        nonlocal bar, stage
+        nonlocal bar, stage, queries_before, began
         if bar is not None and stage != progress.stage:
             bar.close()
             bar = None
@@ -144,9 +152,10 @@ def progress_bar(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
             stage = progress.stage
             bar = tqdm(
                 # What an earlier run has loaded counts as done, not towards the rate.
-                initial=progress.done if stage == "loading" else 0,
+                initial=progress.done if stage in ("loading", "generating") else 0,
                 total=progress.total or None,
-                unit=" records" if stage == "checking" else " passages",
+                unit=_unit(stage),
+                unit_scale=stage.startswith("fetching"),
                 desc=stage.capitalize(),
                 file=sys.stderr,
                 disable=quiet,
@@ -156,6 +165,10 @@ def progress_bar(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
                 if stage == "optimizing"
                 else None,
             )
+            queries_before, began = progress.queries or 0, time.monotonic()
+        if progress.queries is not None:
+            rate = (progress.queries - queries_before) / max(time.monotonic() - began, 1e-3)
+            bar.set_postfix_str(f"{progress.queries:,} queries, {rate:,.1f}/s", refresh=False)
         if stage != "optimizing":
             bar.update(progress.done - bar.n)
 

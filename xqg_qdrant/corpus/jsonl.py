@@ -104,6 +104,26 @@ def read_rows(
         InputError: the file cannot be read, a line holds no object, or ``build`` refuses it; it
             names file and line.
     """
+    for where, line in read_lines(source):
+        row = _parse(line, where, constant=_null if nan_is_null else _refuse_constant)
+        if not isinstance(row, dict):
+            raise InputError(f"{where}: expected a JSON object, found {type(row).__name__}")
+        try:
+            record = build(row)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+        yield where, record
+
+
+def read_lines(source: Source) -> Iterator[tuple[str, bytes]]:
+    """Stream the lines of a file, each with its end; blank lines are skipped.
+
+    Yields:
+        Where each stands (``"run.txt, line 3"``) and its bytes.
+
+    Raises:
+        InputError: the file cannot be read, or a line is overlong.
+    """
     name = name_of(source)
     with open_binary(source) as stream:
         number = 0
@@ -114,16 +134,20 @@ def read_rows(
                 raise InputError(f"{where}: longer than {MAX_LINE_BYTES // 2**20} MiB")
             if number == 1:
                 line = line.removeprefix(b"\xef\xbb\xbf")
-            if not line.strip():
-                continue
-            row = _parse(line, where, constant=_null if nan_is_null else _refuse_constant)
-            if not isinstance(row, dict):
-                raise InputError(f"{where}: expected a JSON object, found {type(row).__name__}")
-            try:
-                record = build(row)
-            except InputError as error:
-                raise InputError(f"{where}: {error}") from None
-            yield where, record
+            if line.strip():
+                yield where, line
+
+
+def decode_line(line: bytes, where: str) -> str:
+    """A line's text, without its end.
+
+    Raises:
+        InputError: it is not UTF-8.
+    """
+    try:
+        return line.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise _not_utf8(where, error) from None
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
@@ -132,12 +156,28 @@ def read_json_object(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file cannot be read or holds something else.
     """
-    with open_binary(path) as stream:
-        data = stream.read()
-    value = _parse(data, str(path))
+    value = _read_json(path)
     if not isinstance(value, dict):
         raise InputError(f"{path}: expected a JSON object, found {type(value).__name__}")
     return value
+
+
+def read_json_array(path: Path) -> list[Any]:
+    """Read a whole file that holds one JSON array.
+
+    Raises:
+        InputError: the file cannot be read or holds something else.
+    """
+    value = _read_json(path)
+    if not isinstance(value, list):
+        raise InputError(f"{path}: expected a JSON array, found {type(value).__name__}")
+    return value
+
+
+def _read_json(path: Path) -> Any:
+    with open_binary(path) as stream:
+        data = stream.read()
+    return _parse(data, str(path))
 
 
 @contextmanager
@@ -185,15 +225,17 @@ def _parse(data: bytes, where: str, *, constant: Callable[[str], None] = _refuse
     try:
         return json.loads(data.decode("utf-8"), parse_constant=constant)
     except UnicodeDecodeError as error:
-        raise InputError(
-            f"{where}: not UTF-8 (byte {error.start + 1}): convert the file to UTF-8"
-        ) from None
+        raise _not_utf8(where, error) from None
     except json.JSONDecodeError as error:
         raise InputError(f"{where}: not valid JSON: {error.msg} (column {error.colno})") from None
     except RecursionError:
         raise InputError(f"{where}: nested too deep to be read: flatten it") from None
     except ValueError as error:
         raise InputError(f"{where}: {error}") from None
+
+
+def _not_utf8(where: str, error: UnicodeDecodeError) -> InputError:
+    return InputError(f"{where}: not UTF-8 (byte {error.start + 1}): convert the file to UTF-8")
 
 
 def _check_fields(

@@ -11,14 +11,19 @@ import hashlib
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeVar
 
 from xqg_qdrant.errors import InputError, StorageError
-from xqg_qdrant.records import GeneratedQuery, Passage
+from xqg_qdrant.records import GeneratedQuery, Passage, Progress
+
+Record = TypeVar("Record")
+
+CHECKING_STEP = 10_000
+"""Records read between two words of progress."""
 
 _SCHEMA = """
 PRAGMA journal_mode = OFF;
@@ -56,7 +61,7 @@ class Staging:
         self._digest = hashlib.sha256()
         # The empty name: a file in the temporary folder that goes away with this process.
         self._database = sqlite3.connect("", isolation_level=None)
-        with _disk():
+        with disk_errors():
             self._database.executescript(_SCHEMA)
             self._database.execute("BEGIN")
 
@@ -89,7 +94,7 @@ class Staging:
                 ensure_ascii=False,
                 sort_keys=True,
             )
-            with _disk():
+            with disk_errors():
                 added = self._database.execute(
                     "INSERT OR IGNORE INTO passages VALUES (NULL, ?, ?, ?)",
                     (passage.id, record, origin),
@@ -111,13 +116,13 @@ class Staging:
         """
         for origin, query in stream:
             row = (query.passage_id, query.lang, query.text, query.score)
-            with _disk():
+            with disk_errors():
                 self._database.execute(
                     "INSERT INTO queries VALUES (NULL, ?, ?, ?, ?, ?)", (*row, origin)
                 )
             self.queries[query.lang] += 1
             self._digest.update(json.dumps(row).encode())
-        with _disk():
+        with disk_errors():
             self._database.execute("CREATE INDEX by_passage ON queries (passage_id, number)")
             strangers = self._database.execute(
                 "SELECT origin, passage_id, COUNT(*) OVER () FROM queries WHERE NOT EXISTS "
@@ -178,8 +183,19 @@ def _passage(passage_id: str, record: str) -> Passage:
     return Passage(passage_id, text, title, lang, metadata)
 
 
+def counted(
+    records: Iterable[tuple[str, Record]], progress: Callable[[Progress], None] | None
+) -> Iterator[tuple[str, Record]]:
+    """The records as they come, with word of them now and then."""
+    for number, record in enumerate(records, start=1):
+        if progress is not None and number % CHECKING_STEP == 0:
+            progress(Progress("checking", number, 0))
+        yield record
+
+
 @contextmanager
-def _disk() -> Iterator[None]:
+def disk_errors() -> Iterator[None]:
+    """Turn SQLite's errors about the temporary folder into ours."""
     try:
         yield
     except sqlite3.OperationalError as error:

@@ -38,6 +38,11 @@ class PlacedQuestion:
     position: int
 
     @property
+    def upstream_id(self) -> str:
+        """The id that it has in every language's file, the same for all its translations."""
+        return self.question.id.partition(":")[2]
+
+    @property
     def article(self) -> int:
         """The article that it is about, counted from 1 in the order of the English file."""
         return int(self.passage_id.partition("-")[0]) + 1
@@ -94,7 +99,7 @@ def read_xquad_r(folder: Path, *, titles: bool = False) -> XquadR:
         InputError: a file is missing or malformed, or nothing says which paragraph answers a
             question; it names the place.
     """
-    files = _files(folder)
+    files = files_of(folder)
     if POOL_LANGUAGE not in files:
         raise InputError(
             f"{folder} holds no {POOL_LANGUAGE}.json: give the folder of XQuAD-R's LANG.json files "
@@ -103,7 +108,7 @@ def read_xquad_r(folder: Path, *, titles: bool = False) -> XquadR:
     passages: list[Passage] = []
     sentences: dict[str, tuple[str, ...]] = {}
     placed: dict[str, tuple[str, int]] = {}
-    for passage_id, title, paragraph, where in _paragraphs(files[POOL_LANGUAGE]):
+    for passage_id, title, paragraph, where in paragraphs_of(files[POOL_LANGUAGE]):
         text = _get(paragraph, "context", str, where)
         passages.append(
             Passage(
@@ -114,7 +119,7 @@ def read_xquad_r(folder: Path, *, titles: bool = False) -> XquadR:
             )
         )
         sentences[passage_id] = _sentences(paragraph, where)
-        for position, (place, upstream_id, _) in enumerate(_qas(paragraph, where)):
+        for position, (place, upstream_id, _) in enumerate(questions_of(paragraph, where)):
             if upstream_id in placed:
                 raise _twice(place, upstream_id)
             placed[upstream_id] = passage_id, position
@@ -128,8 +133,12 @@ def read_xquad_r(folder: Path, *, titles: bool = False) -> XquadR:
     return XquadR(tuple(passages), sentences, tuple(questions))
 
 
-def _files(folder: Path) -> dict[str, Path]:
-    """The file of each language."""
+def files_of(folder: Path) -> dict[str, Path]:
+    """The file of each language in a folder.
+
+    Raises:
+        InputError: two files are of one language, or a name is of none.
+    """
     files: dict[str, Path] = {}
     for path in sorted(folder.glob("*.json")):
         if not (match := _FILE.fullmatch(path.name)):
@@ -148,10 +157,10 @@ def _questions(
     path: Path, language: str, placed: Mapping[str, tuple[str, int]], pool: set[str]
 ) -> Iterator[PlacedQuestion]:
     seen: set[str] = set()
-    paragraphs = list(_paragraphs(path))
+    paragraphs = list(paragraphs_of(path))
     moved, unknown = len(paragraphs) != len(pool), ""
     for passage_id, _, paragraph, where in paragraphs:
-        for number, (place, upstream_id, text) in enumerate(_qas(paragraph, where)):
+        for number, (place, upstream_id, text) in enumerate(questions_of(paragraph, where)):
             if upstream_id in seen:
                 raise _twice(place, upstream_id)
             seen.add(upstream_id)
@@ -174,8 +183,12 @@ def _questions(
             yield PlacedQuestion(question, answer, position)
 
 
-def _paragraphs(path: Path) -> Iterator[tuple[str, str, dict[str, Any], str]]:
-    """Passage id, article title, paragraph and place of all paragraphs of a file."""
+def paragraphs_of(path: Path) -> Iterator[tuple[str, str, dict[str, Any], str]]:
+    """Passage id, article title, paragraph and place of all paragraphs of a file.
+
+    Raises:
+        InputError: the file is malformed; it names the place.
+    """
     data = _get(read_json_object(path), "data", list, str(path))
     for a, article in enumerate(data):
         where = f"{path}: data[{a}]"
@@ -188,7 +201,7 @@ def _paragraphs(path: Path) -> Iterator[tuple[str, str, dict[str, Any], str]]:
             yield f"{a}-{p}", title, paragraph, f"{where}.paragraphs[{p}]"
 
 
-def _qas(paragraph: Mapping[str, Any], where: str) -> Iterator[tuple[str, str, str]]:
+def questions_of(paragraph: Mapping[str, Any], where: str) -> Iterator[tuple[str, str, str]]:
     """Place, upstream id and text of a paragraph's questions; none is fine, it fills the pool."""
     for number, qas in enumerate(_get(paragraph, "qas", list, where) if "qas" in paragraph else ()):
         place = f"{where}.qas[{number}]"

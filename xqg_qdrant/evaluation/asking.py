@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from xqg_qdrant.client import Client
 from xqg_qdrant.errors import CollectionMismatch
-from xqg_qdrant.evaluation.measures import DEPTH
+from xqg_qdrant.evaluation.measures import DEPTH, JudgedRun
+from xqg_qdrant.layouts import DEFAULT_LAYOUT, layout_named
 from xqg_qdrant.loader import IngestReport, Progress
-from xqg_qdrant.records import GeneratedQuery, Hit, Passage, Question
+from xqg_qdrant.records import GeneratedQuery, Hit, Passage, Qrel, Question, ScoredPassage
+
+Passages = str | os.PathLike[str] | Iterable[Passage | Mapping[str, Any]]
+Queries = str | os.PathLike[str] | Iterable[GeneratedQuery | Mapping[str, Any]]
+
+BATCH = 512
+"""Questions asked at a time: what is kept of their hits is small, the hits are not."""
 
 
 def load(
     client: Client,
     collection: str,
-    passages: Sequence[Passage],
-    queries: Sequence[GeneratedQuery] = (),
+    passages: Passages,
+    queries: Queries = (),
     *,
     layout: str,
     alpha: float | None = None,
@@ -30,24 +40,189 @@ def load(
     report = client.ingest(
         collection, passages, queries, layout=layout, alpha=alpha, progress=progress
     )
-    if report.points != len(passages):
+    if report.points != report.passages:
         raise CollectionMismatch(
             f"collection {collection!r} at {report.location} holds {report.points} passages, this "
-            f"data has {len(passages)}: other data was measured there. Delete the collection, or "
+            f"data has {report.passages}: other data was measured there. Delete the collection, or "
             "measure at another place"
         )
     return report
 
 
 def ask(
-    client: Client, collection: str, questions: Sequence[Question], *, detect_language: bool
-) -> dict[str, Sequence[Hit]]:
+    client: Client,
+    collection: str,
+    questions: Sequence[Question],
+    *,
+    detect_language: bool,
+    depth: int = DEPTH,
+) -> dict[str, Sequence[ScoredPassage]]:
     """The best hits of each question by its id, exactly, in its language as told or detected."""
-    hits = client.search_batch(
-        collection,
-        [question.text for question in questions],
-        lang=None if detect_language else [question.lang for question in questions],
-        limit=DEPTH,
-        exact=True,
+    return _kept(
+        hits_of(client, collection, questions, detect_language=detect_language, depth=depth)
     )
-    return dict(zip((question.id for question in questions), hits, strict=True))
+
+
+def hits_of(
+    client: Client,
+    collection: str,
+    questions: Sequence[Question],
+    *,
+    detect_language: bool,
+    depth: int = DEPTH,
+    augmented: bool = True,
+) -> Iterator[tuple[Question, list[Hit]]]:
+    """Each question and its best hits, exactly, a batch at a time."""
+    batch = max(1, BATCH * DEPTH // max(depth, DEPTH))
+    for start in range(0, len(questions), batch):
+        asked = questions[start : start + batch]
+        hits = client.search_batch(
+            collection,
+            [question.text for question in asked],
+            lang=None if detect_language else [question.lang for question in asked],
+            limit=depth,
+            augmented=augmented,
+            exact=True,
+        )
+        yield from zip(asked, hits, strict=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A data set in a collection, and how to ask it.
+
+    Attributes:
+        client: that asks.
+        system: what figures call it.
+        collection: of passages and queries.
+        encoder: what figures call the search without queries.
+        alone: where to ask for that; the same collection where the layout keeps passages apart.
+    """
+
+    client: Client
+    system: str
+    collection: str
+    encoder: str
+    alone: str | None
+
+    def hits(
+        self,
+        questions: Sequence[Question],
+        *,
+        plain: bool,
+        detect_language: bool,
+        depth: int,
+    ) -> Iterator[tuple[Question, list[Hit]]]:
+        """Each question and its best hits, with the queries or without."""
+        where = self.alone if plain else self.collection
+        assert where is not None
+        return hits_of(
+            self.client,
+            where,
+            questions,
+            detect_language=detect_language,
+            depth=depth,
+            augmented=not plain or where != self.collection,
+        )
+
+
+def load_data(
+    client: Client,
+    collection: str,
+    passages: Passages,
+    queries: Queries,
+    *,
+    layout: str,
+    alpha: float | None,
+    plain: bool,
+    progress: Callable[[Progress], None] | None,
+) -> Loaded:
+    """Load a data set, so that it can be asked with its queries, and ``plain``, without.
+
+    Raises:
+        CollectionMismatch: a collection found holds other data.
+        XqgError: loading failed.
+    """
+    alone = collection
+    if queries:
+        collection = f"{collection}-queries-{layout}"
+    keeps_plain = layout_named(layout).plain_vector() is not None
+    if plain and not keeps_plain and isinstance(passages, Iterator):
+        passages = list(passages)  # they are needed twice
+    report = load(
+        client, collection, passages, queries, layout=layout, alpha=alpha, progress=progress
+    )
+    if plain and not keeps_plain:
+        load(client, alone, passages, layout=layout, alpha=alpha, progress=progress)
+    name = report.encoder
+    if report.queries:
+        name = f"{report.encoder} + queries, {report.layout}, alpha {report.alpha:g}"
+    return Loaded(client, name, collection, report.encoder, collection if keeps_plain else alone)
+
+
+def retrieve(
+    client: Client,
+    collection: str,
+    passages: Passages,
+    queries: Queries,
+    questions: Sequence[Question],
+    qrels: Iterable[Qrel],
+    *,
+    layout: str = DEFAULT_LAYOUT,
+    alpha: float | None = None,
+    depth: int = DEPTH,
+    detect_language: bool = False,
+    plain: bool = False,
+    clusters: Mapping[str, str] | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> tuple[JudgedRun, JudgedRun | None]:
+    """Load a data set into a collection, and ask it its questions.
+
+    Args:
+        client: where the collection is made, or found from an earlier run.
+        collection: its name; with queries, their layout is added to it.
+        passages: a JSONL file, or passages.
+        queries: a JSONL file, or generated queries; may be none.
+        questions: to ask.
+        qrels: their answers.
+        layout: of the collection.
+        alpha: the paper's; the layout's default when None.
+        depth: hits a question.
+        detect_language: detect the language of questions instead of telling it.
+        plain: ask without the queries too, for a baseline.
+        clusters: see :class:`JudgedRun`.
+        progress: called while loading.
+
+    Returns:
+        The run, and where ``plain`` was asked for that of the passages alone.
+
+    Raises:
+        CollectionMismatch: the collection found holds other data.
+        XqgError: loading or searching failed.
+    """
+    judged = tuple(qrels)
+    languages = {question.id: question.lang for question in questions}
+    loaded = load_data(
+        client,
+        collection,
+        passages,
+        queries,
+        layout=layout,
+        alpha=alpha,
+        plain=plain,
+        progress=progress,
+    )
+
+    def run(name: str, *, plain: bool) -> JudgedRun:
+        hits = loaded.hits(questions, plain=plain, detect_language=detect_language, depth=depth)
+        return JudgedRun(name, judged, _kept(hits), languages, clusters or {})
+
+    system = run(loaded.system, plain=False)
+    return system, run(loaded.encoder, plain=True) if plain else None
+
+
+def _kept(hits: Iterable[tuple[Question, list[Hit]]]) -> dict[str, Sequence[ScoredPassage]]:
+    return {
+        question.id: tuple(ScoredPassage(hit.id, hit.score) for hit in each)
+        for question, each in hits
+    }

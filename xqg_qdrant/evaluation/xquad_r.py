@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Literal
 
 from xqg_qdrant.client import Client
 from xqg_qdrant.corpus.xquad_r import PlacedQuestion, XquadR
 from xqg_qdrant.errors import InputError
 from xqg_qdrant.evaluation.asking import ask, load
-from xqg_qdrant.evaluation.measures import Row, measure
+from xqg_qdrant.evaluation.measures import MEASURES, JudgedRun, Row, depth_of, rows_of, score
 from xqg_qdrant.layouts import DEFAULT_LAYOUT, layout_named
 from xqg_qdrant.loader import Progress
-from xqg_qdrant.records import GeneratedQuery, Hit
+from xqg_qdrant.queries.sentences import sentence_queries, split_sentences
+from xqg_qdrant.records import GeneratedQuery, ScoredPassage
 
 Augment = Literal["none", "sentences", "questions"]
 
@@ -20,7 +21,7 @@ AUGMENTS: tuple[Augment, ...] = ("none", "sentences", "questions")
 FOLDS = 2
 
 
-def evaluate_xquad_r(
+def retrieve_xquad_r(
     client: Client,
     data: XquadR,
     *,
@@ -28,9 +29,10 @@ def evaluate_xquad_r(
     layout: str = DEFAULT_LAYOUT,
     alpha: float | None = None,
     articles: tuple[int, int] | None = None,
+    measures: Iterable[str] = MEASURES,
     detect_language: bool = False,
     progress: Callable[[Progress], None] | None = None,
-) -> list[Row]:
+) -> JudgedRun:
     """Load the English paragraphs into a collection and ask it the questions of all languages.
 
     ``questions`` simulates a perfect generator without leaks: two folds by the position of a
@@ -46,16 +48,18 @@ def evaluate_xquad_r(
         alpha: the paper's; the layout's default when None.
         articles: first and last article, from 1, whose questions are asked; all when None. The
             others' paragraphs stay in the pool, and their questions augment them all the same.
+        measures: those that the run is for: they say how many hits a question it needs.
         detect_language: detect the language of questions instead of telling it.
         progress: called while loading.
 
     Raises:
-        InputError: the data has no sentences, or other arguments are wrong.
+        InputError: an argument is wrong.
         CollectionMismatch: a collection found holds other data.
         XqgError: loading or searching failed.
     """
     if augment not in AUGMENTS:
         raise InputError(f"unknown augmentation {augment!r}: choose one of {', '.join(AUGMENTS)}")
+    depth = depth_of(measures)
     counted = data.of_articles(articles)
     chosen = layout_named(layout)
     alpha = chosen.default_alpha if alpha is None else alpha
@@ -66,7 +70,7 @@ def evaluate_xquad_r(
         layout = "fused"
     else:
         folds = [_fold(data.questions, counted, fold) for fold in range(FOLDS)]
-    run: dict[str, Sequence[Hit]] = {}
+    run: dict[str, Sequence[ScoredPassage]] = {}
     encoder = ""
     for number, (queries, asked) in enumerate(folds):
         collection = f"xquad-r-{augment}-{layout}-{number}"
@@ -81,14 +85,27 @@ def evaluate_xquad_r(
         )
         encoder = report.encoder
         questions = [placed.question for placed in asked]
-        run.update(ask(client, collection, questions, detect_language=detect_language))
+        run.update(ask(client, collection, questions, detect_language=detect_language, depth=depth))
     system = encoder if augment == "none" else f"{encoder} + {augment}, {layout}, alpha {alpha:g}"
-    return measure(
+    return JudgedRun(
         system,
-        [placed.qrel for placed in counted],
+        tuple(placed.qrel for placed in counted),
         run,
         {placed.question.id: placed.question.lang for placed in counted},
+        {placed.question.id: placed.upstream_id for placed in counted},
     )
+
+
+def evaluate_xquad_r(
+    client: Client,
+    data: XquadR,
+    *,
+    measures: Iterable[str] = MEASURES,
+    **options: Any,
+) -> list[Row]:
+    """The figures of :func:`retrieve_xquad_r`, which says what ``options`` there are."""
+    named = tuple(measures)
+    return rows_of(score(retrieve_xquad_r(client, data, measures=named, **options), named))
 
 
 def _fold(
@@ -104,11 +121,7 @@ def _fold(
 
 
 def _sentences(data: XquadR) -> Iterator[GeneratedQuery]:
-    if not any(data.sentences.values()):
-        raise InputError(
-            "these files have no field 'sentences' (XQuAD has none, XQuAD-R has): "
-            "the control needs it"
-        )
+    """Upstream's sentences; XQuAD has none, and is split."""
     for passage in data.passages:
-        for sentence in data.sentences[passage.id]:
-            yield GeneratedQuery(passage.id, passage.lang or "en", sentence)
+        sentences = data.sentences[passage.id] or split_sentences(passage.text, passage.lang)
+        yield from sentence_queries(passage, sentences)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from xqg_qdrant.collection import (
     KEYWORD_INDEXES,
@@ -14,7 +14,7 @@ from xqg_qdrant.collection import (
     build_payload,
     point_id,
 )
-from xqg_qdrant.corpus.staging import Augmented, Staging
+from xqg_qdrant.corpus.staging import Augmented, Staging, counted
 from xqg_qdrant.engine.base import Engine, Point, check_collection_name
 from xqg_qdrant.engine.vectors import MAX_MULTIVECTOR_FLOATS, AnyVector
 from xqg_qdrant.errors import (
@@ -37,12 +37,9 @@ from xqg_qdrant.loader.report import IngestReport
 from xqg_qdrant.models.encoder import Encoder, passage_text
 from xqg_qdrant.records import GeneratedQuery, Passage, Progress
 
-Record = TypeVar("Record")
-
 BATCH_SIZE = 128
 MAX_BATCH_SIZE = 4_096
 _TERMS_PER_PASSAGE = 1_000
-CHECKING_STEP = 10_000
 CHECKPOINT_SECONDS = 2.0
 """Between two entries in the journal: what a killed run does again at most."""
 
@@ -103,8 +100,8 @@ def ingest(
     extra_languages = parse_languages(languages)
 
     with Staging() as staging:
-        staging.add_passages(_counted(passages, progress))
-        staging.add_queries(_counted(queries, progress))
+        staging.add_passages(counted(passages, progress))
+        staging.add_queries(counted(queries, progress))
         manifest = CollectionManifest(
             encoder=encoder.name,
             encoder_fingerprint=encoder.fingerprint,
@@ -367,16 +364,6 @@ def _check_rows(manifest: CollectionManifest, staging: Staging) -> None:
             f"passage {passage_id!r} has {queries:,} queries: layout {manifest.layout!r} has room "
             f"for {most:,} at dimension {manifest.dimension}; give fewer, or choose another layout"
         )
-
-
-def _counted(
-    records: Iterable[tuple[str, Record]], progress: Callable[[Progress], None] | None
-) -> Iterator[tuple[str, Record]]:
-    """The records as they come, with word of them now and then."""
-    for number, record in enumerate(records, start=1):
-        if progress is not None and number % CHECKING_STEP == 0:
-            progress(Progress("checking", number, 0))
-        yield record
 
 
 def mean_share(manifest: CollectionManifest, passages: int, queries: int) -> float:

@@ -17,10 +17,10 @@ from xqg_qdrant.models.manifest import (
     MODEL_FILE,
     TOKENIZER_FILE,
     EncoderManifest,
-    TextKind,
     find_model,
     read_encoder_manifest,
 )
+from xqg_qdrant.models.session import check_threads, open_session, open_tokenizer
 from xqg_qdrant.records import Passage
 
 if TYPE_CHECKING:
@@ -32,9 +32,6 @@ Kind = Literal["query", "passage"]
 BATCH_SIZE = 32
 WINDOW = 4_096
 """Texts of a stream that are held, sorted by length and batched together."""
-
-MAX_THREADS = 1_024
-"""onnxruntime starts as many as it is told, and a million of them never end starting."""
 
 _BATCH_TOKENS = 16_384
 """Most tokens, padding included, in one run of the model: what bounds its memory."""
@@ -91,14 +88,19 @@ class Encoder:
             ModelError: the folder is missing, damaged, hostile or no encoder.
             InputError: threads is not from 1 to 1024.
         """
-        if threads is not None and (isinstance(threads, bool) or not 1 <= threads <= MAX_THREADS):
-            raise InputError(f"threads is {threads!r}: give a number from 1 to {MAX_THREADS}")
+        check_threads(threads)
         manifest = read_encoder_manifest(find_model(name_or_folder))
         manifest.verify_files()
-        session = _open_session(manifest.folder / MODEL_FILE, threads)
+        session = open_session(
+            manifest.folder / MODEL_FILE,
+            threads=threads,
+            inputs=("input_ids", "attention_mask"),
+            outputs=("embedding",),
+        )
+        tokenizer = manifest.folder / TOKENIZER_FILE
         tokenizers: dict[Kind, Tokenizer] = {
-            "query": _open_tokenizer(manifest, manifest.query),
-            "passage": _open_tokenizer(manifest, manifest.passage),
+            "query": open_tokenizer(tokenizer, max_length=manifest.query.max_length),
+            "passage": open_tokenizer(tokenizer, max_length=manifest.passage.max_length),
         }
         return cls(manifest, session, tokenizers)
 
@@ -245,42 +247,3 @@ def _check(text: object, position: int) -> None:
             text.encode("utf-8")
         except UnicodeEncodeError:
             raise InputError(f"text {position} holds a lone surrogate: repair it") from None
-
-
-def _open_session(path: Path, threads: int | None) -> onnxruntime.InferenceSession:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or 0
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # The arena keeps the largest block of every shape it has seen; without it memory stays flat.
-    options.enable_cpu_mem_arena = False
-    try:
-        session = onnxruntime.InferenceSession(
-            str(path), sess_options=options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:
-        raise ModelError(f"{path}: onnxruntime cannot load it: {error}") from error
-    inputs = {each.name for each in session.get_inputs()}
-    outputs = {each.name for each in session.get_outputs()}
-    if not {"input_ids", "attention_mask"} <= inputs or "embedding" not in outputs:
-        raise ModelError(
-            f"{path}: wanted inputs input_ids and attention_mask and output embedding, "
-            f"found inputs {sorted(inputs)} and outputs {sorted(outputs)}"
-        )
-    return session
-
-
-def _open_tokenizer(manifest: EncoderManifest, kind: TextKind) -> Tokenizer:
-    from tokenizers import Tokenizer
-
-    path = manifest.folder / TOKENIZER_FILE
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:
-        raise ModelError(f"{path}: not a tokenizer: {error}") from error
-    tokenizer.no_padding()
-    # Truncation by the tokenizer itself keeps the special tokens that close a text.
-    tokenizer.enable_truncation(max_length=kind.max_length)
-    return tokenizer

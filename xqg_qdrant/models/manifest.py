@@ -9,20 +9,25 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from xqg_qdrant.corpus.jsonl import read_json_object
 from xqg_qdrant.errors import InputError, ModelError
+from xqg_qdrant.models.external_data import check_external_data
 
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
+ENCODER_FILE = "encoder.onnx"
+DECODER_FILE = "decoder.onnx"
 TOKENIZER_FILE = "tokenizer.json"
+ONNX_SUFFIX = ".onnx"
 MODELS_VARIABLE = "XQG_MODELS"
 DEFAULT_ENCODER = "mini"
 FAST_ENCODER = "mini-static"
 SCHEMA_VERSION = 1
 MAX_DIMENSION = 65_536
 MAX_LENGTH = 65_536
+MAX_LAYERS = 1_000
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _SIMILARITIES = ("cosine", "dot")
@@ -41,19 +46,13 @@ class TextKind:
     max_length: int
 
 
-@dataclass(frozen=True, slots=True)
-class EncoderManifest:
-    """What an encoder folder says of itself.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelManifest:
+    """What every model folder says of itself.
 
     Attributes:
-        name: of the encoder.
+        name: of the model.
         folder: where its files lie.
-        dimension: of its vectors.
-        similarity: ``cosine`` (vectors are normalised in the graph) or ``dot``.
-        pooling: ``mean``, ``cls`` or ``last``; done in the graph.
-        query: how questions and generated queries are prepared.
-        passage: how passages are prepared.
-        pad_token_id: what shorter texts of a batch are filled up with.
         precision: ``fp32`` or ``int8``.
         languages: ISO 639 codes it was trained on.
         license: of the weights.
@@ -62,14 +61,9 @@ class EncoderManifest:
         parity: measured differences to the model it was exported from.
     """
 
+    kind: ClassVar[str]
     name: str
     folder: Path
-    dimension: int
-    similarity: str
-    pooling: str
-    query: TextKind
-    passage: TextKind
-    pad_token_id: int
     precision: str
     languages: tuple[str, ...]
     license: str
@@ -79,23 +73,16 @@ class EncoderManifest:
 
     @property
     def fingerprint(self) -> str:
-        """64 hex digits that change with anything that changes the vectors."""
-        parts = {
-            "files": dict(sorted(self.files.items())),
-            "pooling": self.pooling,
-            "query": [self.query.prefix, self.query.max_length],
-            "passage": [self.passage.prefix, self.passage.max_length],
-            "pad_token_id": self.pad_token_id,
-            "similarity": self.similarity,
-            "dimension": self.dimension,
-        }
+        """64 hex digits that change with anything that changes what the model makes."""
+        parts = {"files": dict(sorted(self.files.items())), **self._settings()}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def verify_files(self) -> None:
-        """Check that each file is there and has its hash.
+        """Check that each file is there and has its hash, and that models use no other files.
 
         Raises:
-            ModelError: a file is missing, unreadable or other than the manifest says.
+            ModelError: a file is missing, unreadable or other than the manifest says, or a model
+                takes its weights from a file that is not listed.
         """
         for name, expected in self.files.items():
             path = self.folder / name
@@ -111,6 +98,90 @@ class EncoderManifest:
                     f"{path}: its sha256 is {digest.hexdigest()[:12]}…, the manifest says "
                     f"{expected[:12]}…: the file was damaged or changed, export or install it again"
                 )
+            if path.suffix == ONNX_SUFFIX:
+                check_external_data(path, self.files)
+
+    def _settings(self) -> dict[str, Any]:
+        """What changes the results, beside the files."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderManifest(ModelManifest):
+    """What an encoder folder says of itself.
+
+    Attributes:
+        dimension: of its vectors.
+        similarity: ``cosine`` (vectors are normalised in the graph) or ``dot``.
+        pooling: ``mean``, ``cls`` or ``last``; done in the graph.
+        query: how questions and generated queries are prepared.
+        passage: how passages are prepared.
+        pad_token_id: what shorter texts of a batch are filled up with.
+    """
+
+    kind: ClassVar[str] = "encoder"
+    dimension: int
+    similarity: str
+    pooling: str
+    query: TextKind
+    passage: TextKind
+    pad_token_id: int
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "pooling": self.pooling,
+            "query": [self.query.prefix, self.query.max_length],
+            "passage": [self.passage.prefix, self.passage.max_length],
+            "pad_token_id": self.pad_token_id,
+            "similarity": self.similarity,
+            "dimension": self.dimension,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeneratorManifest(ModelManifest):
+    """What a generator folder says of itself.
+
+    Attributes:
+        prompt: template with ``{language}``, ``{title}`` and ``{passage}``.
+        max_length: tokens of a prompt, special tokens included; longer ones are cut.
+        layers: of the decoder.
+        vocabulary_size: tokens it chooses from.
+        pad_token_id: what shorter prompts of a batch are filled up with.
+        eos_token_id: closes a text.
+        decoder_start_token_id: begins a text.
+    """
+
+    kind: ClassVar[str] = "generator"
+    prompt: str
+    max_length: int
+    layers: int
+    vocabulary_size: int
+    pad_token_id: int
+    eos_token_id: int
+    decoder_start_token_id: int
+
+    def _settings(self) -> dict[str, Any]:
+        names = ("prompt", "max_length", "vocabulary_size")
+        tokens = ("pad_token_id", "eos_token_id", "decoder_start_token_id")
+        return {name: getattr(self, name) for name in (*names, *tokens)}
+
+
+def read_manifest(folder: Path) -> EncoderManifest | GeneratorManifest:
+    """Read ``manifest.json`` of a model folder, of whatever kind.
+
+    Raises:
+        ModelError: missing, malformed, or naming files outside its folder.
+    """
+    field = _open(folder)
+    kind = field.text("kind")
+    if kind == EncoderManifest.kind:
+        return _encoder_manifest(folder, field)
+    if kind == GeneratorManifest.kind:
+        return _generator_manifest(folder, field)
+    raise ModelError(
+        f"{field.path}: unknown kind of model {kind!r}: encoder and generator are known"
+    )
 
 
 def read_encoder_manifest(folder: Path) -> EncoderManifest:
@@ -119,38 +190,77 @@ def read_encoder_manifest(folder: Path) -> EncoderManifest:
     Raises:
         ModelError: missing, malformed, of another kind, or naming files outside its folder.
     """
+    field = _open(folder)
+    field.require_kind(EncoderManifest.kind)
+    return _encoder_manifest(folder, field)
+
+
+def read_generator_manifest(folder: Path) -> GeneratorManifest:
+    """Read ``manifest.json`` of a generator folder; the files' hashes are not checked here.
+
+    Raises:
+        ModelError: missing, malformed, of another kind, or naming files outside its folder.
+    """
+    field = _open(folder)
+    field.require_kind(GeneratorManifest.kind)
+    return _generator_manifest(folder, field)
+
+
+def _open(folder: Path) -> _Fields:
     path = folder / MANIFEST_FILE
     try:
         row = read_json_object(path)
     except InputError as error:
         raise ModelError(f"not a model folder: {error}") from None
-    field = _Fields(path, row)
-    kind = field.text("kind")
-    if kind != "encoder":
-        raise ModelError(f"{path}: this is a model of kind {kind!r}, an encoder is wanted")
+    return _Fields(path, row)
+
+
+def _common(folder: Path, field: _Fields, *needed: str) -> dict[str, Any]:
     if (version := field.whole("schema_version", 1, 10**6)) != SCHEMA_VERSION:
         raise ModelError(
-            f"{path}: manifest version {version}, this release reads {SCHEMA_VERSION}: "
+            f"{field.path}: manifest version {version}, this release reads {SCHEMA_VERSION}: "
             "install a release of xqg-qdrant that fits the model"
         )
+    return {
+        "name": field.text("name"),
+        "folder": folder,
+        "precision": field.text("precision"),
+        "languages": field.texts("languages"),
+        "license": str(field.row.get("license") or "unknown"),
+        "source": field.mapping("source"),
+        "files": field.files(*needed, TOKENIZER_FILE),
+        "parity": field.mapping("parity"),
+    }
+
+
+def _encoder_manifest(folder: Path, field: _Fields) -> EncoderManifest:
+    common = _common(folder, field, MODEL_FILE)
     similarity = field.text("similarity")
     if similarity not in _SIMILARITIES:
-        raise ModelError(f"{path}: similarity is {similarity!r}, not one of {_SIMILARITIES}")
+        raise ModelError(f"{field.path}: similarity is {similarity!r}, not one of {_SIMILARITIES}")
     return EncoderManifest(
-        name=field.text("name"),
-        folder=folder,
+        **common,
         dimension=field.whole("dimension", 1, MAX_DIMENSION),
         similarity=similarity,
         pooling=field.text("pooling"),
         query=field.text_kind("query"),
         passage=field.text_kind("passage"),
         pad_token_id=field.whole("pad_token_id", 0, 2**31),
-        precision=field.text("precision"),
-        languages=field.texts("languages"),
-        license=str(row.get("license") or "unknown"),
-        source=field.mapping("source"),
-        files=field.files(),
-        parity=field.mapping("parity"),
+    )
+
+
+def _generator_manifest(folder: Path, field: _Fields) -> GeneratorManifest:
+    common = _common(folder, field, ENCODER_FILE, DECODER_FILE)
+    vocabulary = field.whole("vocabulary_size", 2, 2**31)
+    return GeneratorManifest(
+        **common,
+        prompt=field.text("prompt"),
+        max_length=field.whole("max_length", 2, MAX_LENGTH),
+        layers=field.whole("layers", 1, MAX_LAYERS),
+        vocabulary_size=vocabulary,
+        pad_token_id=field.whole("pad_token_id", 0, vocabulary - 1),
+        eos_token_id=field.whole("eos_token_id", 0, vocabulary - 1),
+        decoder_start_token_id=field.whole("decoder_start_token_id", 0, vocabulary - 1),
     )
 
 
@@ -187,7 +297,9 @@ def list_models() -> Iterator[Path]:
         if not root.is_dir():
             continue
         for folder in sorted(root.iterdir()):
-            if folder.name not in seen and (folder / MANIFEST_FILE).is_file():
+            # Models that are being exported lie in hidden folders.
+            taken = folder.name in seen or folder.name.startswith(".")
+            if not taken and (folder / MANIFEST_FILE).is_file():
                 seen.add(folder.name)
                 yield folder
 
@@ -220,6 +332,13 @@ class _Fields:
             raise ModelError(f"{self.path}: {name!r} must be a list of strings")
         return tuple(value)
 
+    def require_kind(self, wanted: str) -> None:
+        if (kind := self.text("kind")) != wanted:
+            article = "an" if wanted[0] in "aeiou" else "a"
+            raise ModelError(
+                f"{self.path}: this is a model of kind {kind!r}, {article} {wanted} is wanted"
+            )
+
     def whole(self, name: str, low: int, high: int) -> int:
         return self._whole(self.row.get(name), name, low, high)
 
@@ -239,7 +358,7 @@ class _Fields:
         length = self._whole(value.get("max_length"), f"{name}.max_length", 2, MAX_LENGTH)
         return TextKind(prefix, length)
 
-    def files(self) -> dict[str, str]:
+    def files(self, *needed: str) -> dict[str, str]:
         hashes: dict[str, str] = {}
         for name, entry in self.mapping("files").items():
             # A manifest may come from anywhere: it must not make us read outside its folder.
@@ -249,7 +368,7 @@ class _Fields:
             if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
                 raise ModelError(f"{self.path}: 'files.{name}' has no sha256")
             hashes[name] = digest.lower()
-        for name in (MODEL_FILE, TOKENIZER_FILE):
+        for name in needed:
             if name not in hashes:
                 raise ModelError(f"{self.path}: 'files' does not list {name}")
         return hashes

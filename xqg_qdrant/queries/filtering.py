@@ -8,24 +8,22 @@ similarity that the search will use.
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xqg_qdrant.corpus.staging import Augmented, Staging
-from xqg_qdrant.errors import InputError, StorageError
+from xqg_qdrant.corpus.writing import replacing
+from xqg_qdrant.errors import InputError
 from xqg_qdrant.fusion import Matrix
 from xqg_qdrant.languages import LanguageDetector
 from xqg_qdrant.models.encoder import Encoder, passage_text
+from xqg_qdrant.queries.output import query_line
 from xqg_qdrant.records import GeneratedQuery, Passage, Progress
 
 BATCH_SIZE = 256
@@ -145,16 +143,11 @@ def filter_queries(
         run = _Run(staging, encoder, criteria, codes, detector, progress)
         scored = run.score()
         _leave_out_low_scores(scored, criteria, len(codes))
-        with _replacing(out) as stream:
+        with replacing(out) as stream:
             for number, query in enumerate(run.all_queries()):
                 if scored.verdicts[number] == KEPT:
-                    row = {
-                        "passage_id": query.passage_id,
-                        "lang": query.lang,
-                        "text": query.text,
-                        "score": round(float(scored.scores[number]), 6),
-                    }
-                    stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+                    kept = replace(query, score=float(scored.scores[number]))
+                    stream.write(query_line(kept))
         return _report(scored, codes, staging, detector, encoder.name)
 
 
@@ -272,25 +265,3 @@ def _report(
         undetectable=tuple(detector.undetectable) if detector else (),
         encoder=encoder,
     )
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[IO[str]]:
-    """A text file that takes its name once it is whole."""
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-            yield stream
-        # mkstemp makes files that only their owner may read.
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(name).chmod(0o666 & ~mask)
-        Path(name).replace(path)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
-    finally:
-        with suppress(FileNotFoundError):
-            Path(name).unlink()

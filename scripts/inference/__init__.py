@@ -1,0 +1,1 @@
+"""What ``scripts/bench_inference.py`` measures: encoders and generators beside others' ways."""

@@ -1,0 +1,1 @@
+"""``xqg sweep`` and ``xqg compare``: the experiments, each one command."""

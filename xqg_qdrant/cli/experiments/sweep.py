@@ -1,0 +1,127 @@
+"""``xqg sweep``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from xqg_qdrant.cli.experiments import shared
+from xqg_qdrant.errors import InputError
+from xqg_qdrant.evaluation.experiments import (
+    ALPHAS,
+    sweep_alpha,
+    sweep_languages,
+    sweep_queries,
+)
+from xqg_qdrant.fusion import check_alpha
+
+
+@click.group("sweep")
+def sweep() -> None:
+    """Vary alpha, the number of queries, or their languages: encoded once, scored exactly.
+
+    FOLDER is XQuAD-R, or with --queries also AfriQA or any data set in BEIR's layout.
+    """
+
+
+def _alphas(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[float, ...] | None:
+    if value is None:
+        return None
+    try:
+        return tuple(check_alpha(float(part)) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r}: write numbers, as in 0,0.05,0.1") from None
+    except InputError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+_alpha = click.option(
+    "--alpha",
+    type=click.FloatRange(0, 1),
+    help="Weight of each query's vector.  [default: cross-validated]",
+)
+
+
+@sweep.command("alpha")
+@shared.layout
+@click.option(
+    "--alphas",
+    metavar="NUMBERS",
+    callback=_alphas,
+    help=f"To try.  [default: {','.join(f'{alpha:g}' for alpha in ALPHAS)}]",
+)
+@shared.experiment
+def alpha_(layout: str, alphas: tuple[float, ...] | None, **arguments: Any) -> None:
+    """Every alpha, and what one chosen by cross-validation gains over none.
+
+    Groups of questions (articles) are dealt to five folds; the questions of each are answered with
+    the alpha that is best on the other four. The best over all questions is printed too: it is for
+    other questions than these.
+
+    \b
+    Examples:
+      xqg sweep alpha xquad-r/ --articles 17-24 --report report/
+      xqg sweep alpha scifact/ --queries generated.jsonl --measures nDCG@10
+    """
+    to = shared.setup(arguments)
+    to.run(
+        "Which alpha",
+        lambda bench: sweep_alpha(
+            bench,
+            layout=layout,
+            alphas=alphas or ALPHAS,
+            measures=to.measures,
+            resamples=to.resamples,
+        ),
+    )
+
+
+@sweep.command("queries")
+@shared.layout
+@_alpha
+@click.option(
+    "--most", type=click.IntRange(min=1), help="Largest number to try.  [default: all there are]"
+)
+@shared.experiment
+def queries_(layout: str, alpha: float | None, most: int | None, **arguments: Any) -> None:
+    """The first 1, 2, … queries of each passage and language: do more help, from when on?
+
+    \b
+    Examples:
+      xqg sweep queries xquad-r/ --articles 17-24
+      xqg sweep queries scifact/ --queries generated.jsonl --most 5 --alpha 0.1
+    """
+    to = shared.setup(arguments)
+    to.run(
+        "How many queries",
+        lambda bench: sweep_queries(
+            bench,
+            layout=layout,
+            alpha=alpha,
+            most=most,
+            measures=to.measures,
+            resamples=to.resamples,
+        ),
+    )
+
+
+@sweep.command("languages")
+@_alpha
+@shared.experiment
+def languages_(alpha: float | None, **arguments: Any) -> None:
+    """Whose queries help: the asker's language, English, all others, or all, as in the paper.
+
+    \b
+    Examples:
+      xqg sweep languages xquad-r/ --articles 17-24 --report report/
+    """
+    to = shared.setup(arguments)
+    to.run(
+        "Whose queries",
+        lambda bench: sweep_languages(
+            bench, alpha=alpha, measures=to.measures, resamples=to.resamples
+        ),
+    )

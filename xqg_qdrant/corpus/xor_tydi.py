@@ -1,0 +1,163 @@
+"""XOR-TyDi's files: questions with answers, the corpus, and predictions.
+
+Asai et al., "XOR QA: Cross-lingual Open-Retrieval Question Answering", NAACL 2021,
+https://nlp.cs.washington.edu/xorqa/. The corpus is a TSV of passages as in Karpukhin et al.'s DPR
+(``psgs_w100.tsv``), or the published augmented set, which holds passages and queries alike.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from xqg_qdrant.corpus.checks import check_id, check_passage, check_question
+from xqg_qdrant.corpus.jsonl import (
+    MAX_LINE_BYTES,
+    Source,
+    decode_line,
+    read_json_array,
+    read_lines,
+    read_rows,
+)
+from xqg_qdrant.corpus.published import read_published, read_published_passages
+from xqg_qdrant.corpus.writing import replacing
+from xqg_qdrant.errors import InputError
+from xqg_qdrant.records import (
+    AnsweredQuestion,
+    GeneratedQuery,
+    Passage,
+    Prediction,
+    Question,
+)
+
+_COLUMNS = ["id", "text", "title"]
+
+
+def read_answered_questions(source: Source) -> list[AnsweredQuestion]:
+    """Read questions: ``{"id", "question", "lang", "answers"}`` a line, and more fields.
+
+    Raises:
+        InputError: the file cannot be read, a line is no such question, or an id comes twice; it
+            names file and line.
+    """
+
+    def build(row: dict[str, Any]) -> AnsweredQuestion:
+        for field in ("id", "question", "lang", "answers"):
+            if row.get(field) is None:
+                raise InputError(
+                    f"no field {field!r}: questions of XOR-TyDi have id, question, lang and "
+                    "answers (those of its test set have no answers, and cannot be scored here)"
+                )
+        answers = row["answers"]
+        if not isinstance(answers, list) or not all(isinstance(each, str) for each in answers):
+            raise InputError("'answers' must be a list of strings")
+        question = Question(check_id(row["id"], "id"), row["lang"], row["question"])
+        return AnsweredQuestion(check_question(question), tuple(answers))
+
+    questions: dict[str, AnsweredQuestion] = {}
+    for where, each in read_rows(source, build):
+        if each.question.id in questions:
+            raise InputError(f"{where}: question {each.question.id!r} comes twice")
+        questions[each.question.id] = each
+    return list(questions.values())
+
+
+def read_passages_tsv(source: Source) -> Iterator[tuple[str, Passage]]:
+    """Stream passages: ``id TAB text TAB title`` a line, quoted as DPR's are; a header is skipped.
+
+    Yields:
+        Where each stands and the passage.
+
+    Raises:
+        InputError: the file cannot be read or a line is no passage; it names file and line.
+    """
+    csv.field_size_limit(MAX_LINE_BYTES)
+    for number, (where, line) in enumerate(read_lines(source)):
+        fields = next(csv.reader([decode_line(line, where)], delimiter="\t"))
+        if number == 0 and fields == _COLUMNS:
+            continue
+        if len(fields) not in (2, 3):
+            raise InputError(f"{where}: {len(fields)} columns; passages are id, text and title")
+        title = fields[2] if len(fields) == 3 else ""
+        try:
+            yield where, check_passage(Passage(check_id(fields[0], "id"), fields[1], title))
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+
+
+class XorCorpus:
+    """A corpus of passages, streamed anew each time it is gone through.
+
+    Args:
+        path: TSV by its ending (``.tsv``, ``.tsv.gz``), else the published augmented set.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.is_published = not {".tsv", ".txt"} & set(path.suffixes)
+
+    def __iter__(self) -> Iterator[Passage]:
+        read = read_published_passages if self.is_published else read_passages_tsv
+        for _, passage in read(self._path):
+            yield passage
+
+    def queries(self) -> PublishedQueriesOf | None:
+        """The queries that the published set has for its passages; None of a TSV."""
+        return PublishedQueriesOf(self._path) if self.is_published else None
+
+
+class PublishedQueriesOf:
+    """The queries of a published augmented set, streamed anew each time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __iter__(self) -> Iterator[GeneratedQuery]:
+        for _, row in read_published(self._path):
+            for language, texts in row.queries.items():
+                for text in texts:
+                    if text.strip():
+                        yield GeneratedQuery(row.passage_id, language, text)
+
+
+def read_predictions(path: Path) -> list[Prediction]:
+    """Read predictions in the official format: ``[{"id", "lang", "ctxs": [text, …]}, …]``.
+
+    Raises:
+        InputError: the file cannot be read or is something else; it names the place.
+    """
+    predictions = []
+    for number, row in enumerate(read_json_array(path)):
+        where = f"{path}: [{number}]"
+        if not isinstance(row, dict):
+            raise InputError(f"{where}: expected an object, found {type(row).__name__}")
+        for field, kind in (("id", str | int), ("lang", str), ("ctxs", list)):
+            if not isinstance(row.get(field), kind):
+                raise InputError(
+                    f"{where}: field {field!r} is missing or malformed: a prediction has id, lang, "
+                    "and ctxs, a list of texts"
+                )
+        if not all(isinstance(text, str) for text in row["ctxs"]):
+            raise InputError(f"{where}: field 'ctxs' must be a list of strings")
+        name = check_id(row["id"], f"{where}: id")
+        predictions.append(Prediction(name, row["lang"], tuple(row["ctxs"])))
+    return predictions
+
+
+def writing_predictions(path: Path, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
+    """Write predictions in the official format while they pass by; whole or not at all.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    with replacing(path) as stream:
+        separator = "["
+        for each in predictions:
+            row = {"id": each.question_id, "lang": each.lang, "ctxs": list(each.texts)}
+            stream.write(f"{separator}\n{json.dumps(row, ensure_ascii=False)}")
+            separator = ","
+            yield each
+        stream.write("[]\n" if separator == "[" else "\n]\n")
