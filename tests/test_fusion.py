@@ -94,7 +94,7 @@ def test_the_tunable_vector_scores_as_the_fused_one_for_any_alpha(
     question: npt.NDArray[np.float32],
     alpha: float,
 ) -> None:
-    stored = tunable_passage(passage, queries)
+    stored = tunable_passage(passage, [sum_queries(queries, DIMENSION)])
     asked = tunable_query(question, alpha)
     assert stored.dtype == asked.dtype == np.float32
     assert stored.shape == asked.shape == (2 * DIMENSION,)
@@ -107,7 +107,9 @@ def test_the_tunable_vector_switched_off_scores_as_the_plain_passage(
     queries: npt.NDArray[np.float32],
     question: npt.NDArray[np.float32],
 ) -> None:
-    score = tunable_query(question, 0.0) @ tunable_passage(passage, queries)
+    score = tunable_query(question, 0.0) @ tunable_passage(
+        passage, [sum_queries(queries, DIMENSION)]
+    )
     assert score == pytest.approx(question @ passage, abs=1e-6)
 
 
@@ -186,8 +188,15 @@ def test_another_alpha_is_refused_everywhere(alpha: Any) -> None:
 def test_shapes_that_do_not_fit_are_refused(passage: Any, queries: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         fuse(passage, queries, 0.5)
-    with pytest.raises(InputError, match=message):
-        tunable_passage(passage, queries)
+
+
+@pytest.mark.parametrize(
+    ("passage", "sums"),
+    [([[1.0, 2.0]], []), (1.0, []), ([1.0, 2.0], [np.ones(3)]), ([1.0, 2.0], [np.ones((1, 2))])],
+)
+def test_tunable_parts_that_do_not_fit_are_refused(passage: Any, sums: Any) -> None:
+    with pytest.raises(InputError, match="has shape"):
+        tunable_passage(passage, sums)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from xqg_qdrant.layouts import DEFAULT_LAYOUT, LAYOUTS, layout_named
 
 LANGUAGES = ["ar", "de", "sw"]
 DIMENSION = 6
+BAKED = [name for name, layout in LAYOUTS.items() if layout.default_alpha and not layout.tunable]
 
 query_languages = st.lists(st.sampled_from(LANGUAGES), max_size=10)
 seeds = st.integers(0, 2**32 - 1)
@@ -51,7 +54,7 @@ def test_the_fused_vector_is_over_the_queries_of_every_language(
     np.testing.assert_array_equal(vectors["fused"], fuse(passage, queries, alpha))
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", BAKED)
 @given(seed=seeds, spoken=query_languages)
 def test_with_alpha_0_every_vector_is_the_plain_passage(
     layout: str, seed: int, spoken: list[str]
@@ -84,9 +87,13 @@ def test_every_point_has_every_vector_and_searches_find_theirs(
     passage, queries = draw(seed, len(known))
     vectors = chosen.point_vectors(passage, queries, known, alpha=alpha, languages=languages)
     names = chosen.vector_names(languages)
-    assert list(vectors) == names
+    dimensions = chosen.dimensions(DIMENSION, languages)
+    assert list(vectors) == names == list(dimensions)
     assert all(each.dtype == np.float32 for each in vectors.values())
-    assert all(each.shape == (DIMENSION,) for each in vectors.values())
+    assert all(vectors[name].shape[-1] == dimensions[name] for name in names)
+    rows = {name for name in names if vectors[name].ndim == 2}
+    assert rows == chosen.multivectors
+    assert all(len(vectors[name]) == 1 + len(known) for name in rows)
     assert chosen.search_vector(asked, languages) in names
     assert chosen.plain_vector() in [*names, None]
 
@@ -114,14 +121,14 @@ def test_the_fused_layout_has_one_vector_for_all() -> None:
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_layout_answers_to_its_name(layout: str) -> None:
     assert layout_named(layout).name == layout
-    assert 0 < layout_named(layout).default_alpha < 1
+    assert 0 <= layout_named(layout).hybrid_alpha <= layout_named(layout).default_alpha < 1
 
 
 def test_the_default_is_a_layout() -> None:
     assert layout_named(DEFAULT_LAYOUT).name == DEFAULT_LAYOUT
 
 
-@pytest.mark.parametrize("name", ["", "Fused", "per_language", "multivector"])
+@pytest.mark.parametrize("name", ["", "Fused", "per_language", "multi"])
 def test_an_unknown_layout_is_refused_with_the_known_ones(name: str) -> None:
     with pytest.raises(InputError, match="choose one of fused, per-language"):
         layout_named(name)
@@ -138,3 +145,89 @@ def test_queries_of_another_dimension_are_refused(layout: str) -> None:
             alpha=0.5,
             languages=LANGUAGES,
         )
+
+
+def score(
+    layout: str,
+    passage: Vector,
+    queries: Matrix,
+    spoken: list[str],
+    question: Vector,
+    language: str | None,
+    **choices: Any,
+) -> float:
+    """What a point of the layout scores for a question, without an engine."""
+    chosen = layout_named(layout)
+    alpha = choices.get("alpha", 0.1)
+    vectors = chosen.point_vectors(passage, queries, spoken, alpha=alpha, languages=LANGUAGES)
+    asked = chosen.question_vector(
+        question, language, LANGUAGES, alpha=alpha, weights=choices.get("weights")
+    )
+    return float(np.max(vectors[chosen.search_vector(language, LANGUAGES)] @ asked))
+
+
+@given(
+    seed=seeds,
+    spoken=query_languages,
+    alpha=alphas,
+    language=st.sampled_from([None, *LANGUAGES, "ja"]),
+)
+def test_tunable_scores_as_per_language_does_at_any_alpha(
+    seed: int, spoken: list[str], alpha: float, language: str | None
+) -> None:
+    passage, queries = draw(seed, len(spoken))
+    question, _ = draw(seed + 1, 0)
+    one, other = (
+        score(layout, passage, queries, spoken, question, language, alpha=alpha)
+        for layout in ("tunable", "per-language")
+    )
+    assert one == pytest.approx(other, abs=1e-4)
+
+
+@given(seed=seeds, spoken=query_languages, alpha=alphas)
+def test_tunable_with_all_languages_scores_as_fused_does(
+    seed: int, spoken: list[str], alpha: float
+) -> None:
+    passage, queries = draw(seed, len(spoken))
+    question, _ = draw(seed + 1, 0)
+    everyone = dict.fromkeys(LANGUAGES, 1.0)
+    one = score("tunable", passage, queries, spoken, question, "de", alpha=alpha, weights=everyone)
+    assert one == pytest.approx(
+        score("fused", passage, queries, spoken, question, "de", alpha=alpha), abs=1e-4
+    )
+
+
+@given(seed=seeds, spoken=query_languages, weights=st.lists(alphas, min_size=3, max_size=3))
+def test_tunable_weighs_each_language_as_told(
+    seed: int, spoken: list[str], weights: list[float]
+) -> None:
+    passage, queries = draw(seed, len(spoken))
+    question, _ = draw(seed + 1, 0)
+    by_language = dict(zip(LANGUAGES, weights, strict=True))
+    total = 0.7 * (passage @ question) * (any(weights) or 1 / 0.7)
+    for query, language in zip(queries, spoken, strict=True):
+        total += 0.3 * by_language[language] * (query @ question)
+    one = score("tunable", passage, queries, spoken, question, None, alpha=0.3, weights=by_language)
+    assert one == pytest.approx(total, abs=1e-4)
+
+
+@given(seed=seeds, spoken=query_languages)
+def test_a_multivector_scores_by_the_best_of_passage_and_queries(
+    seed: int, spoken: list[str]
+) -> None:
+    passage, queries = draw(seed, len(spoken))
+    question, _ = draw(seed + 1, 0)
+    best = max(float(each @ question) for each in [passage, *queries])
+    found = score("multivector", passage, queries, spoken, question, "de", alpha=0.0)
+    assert found == pytest.approx(best, abs=1e-5)
+
+
+def test_alpha_is_the_default_unless_given() -> None:
+    assert layout_named("per-language").chosen_alpha(None, hybrid=False) == 0.1
+    assert layout_named("per-language").chosen_alpha(None, hybrid=True) == 0.05
+    assert layout_named("fused").chosen_alpha(0.3, hybrid=True) == 0.3
+    assert layout_named("multivector").chosen_alpha(0.0, hybrid=False) == 0.0
+    with pytest.raises(InputError, match="has no alpha"):
+        layout_named("multivector").chosen_alpha(0.1, hybrid=False)
+    with pytest.raises(InputError, match="from 0"):
+        layout_named("fused").chosen_alpha(1.5, hybrid=False)

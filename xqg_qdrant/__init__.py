@@ -13,7 +13,8 @@
 Importing it loads neither onnxruntime nor qdrant-client nor an encoder.
 """
 
-from xqg_qdrant.client import Client, CollectionReport
+from xqg_qdrant.client import Client
+from xqg_qdrant.collection import CollectionReport
 from xqg_qdrant.errors import (
     AuthenticationError,
     CollectionExists,

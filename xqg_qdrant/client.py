@@ -7,25 +7,25 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from xqg_qdrant.collection import CollectionManifest, hit_from_payload
+from xqg_qdrant.collection import CollectionManifest, CollectionReport, hit_from_payload
 from xqg_qdrant.corpus.checks import MAX_QUERY_CHARS, check_passage, check_query, check_text
 from xqg_qdrant.corpus.jsonl import read_passages, read_queries
 from xqg_qdrant.engine import open_engine
 from xqg_qdrant.engine.base import Engine
 from xqg_qdrant.engine.filters import parse_filters
 from xqg_qdrant.errors import CollectionMismatch, InputError, ModelError
-from xqg_qdrant.fusion import query_share
-from xqg_qdrant.languages import LanguageDetector, normalize_language
 from xqg_qdrant.layouts import DEFAULT_LAYOUT
+from xqg_qdrant.lexical import SPARSE_VECTOR
 from xqg_qdrant.loader import IngestReport, Progress, ingest
-from xqg_qdrant.loader.ingestion import BATCH_SIZE, read_journal, read_manifest, read_statistics
+from xqg_qdrant.loader.documents import read_journal, read_manifest, read_statistics
+from xqg_qdrant.loader.ingestion import BATCH_SIZE, mean_share
 from xqg_qdrant.models.manifest import DEFAULT_ENCODER
 from xqg_qdrant.records import GeneratedQuery, Hit, Passage
+from xqg_qdrant.searching import Asking, Detectors, languages_of
 
 if TYPE_CHECKING:
     from xqg_qdrant.models.encoder import Encoder
@@ -34,39 +34,6 @@ Record = TypeVar("Record")
 
 MANIFEST_SECONDS = 5.0
 """For so long a search trusts the manifest that it read: a server need not be asked every time."""
-
-
-@dataclass(frozen=True, slots=True)
-class CollectionReport:
-    """What is known of a collection.
-
-    Attributes:
-        name: of the collection.
-        location: of the collection.
-        points: how many there are; one a passage.
-        indexed: vectors in an HNSW graph; the others are compared one by one.
-        complete: the last ingest ended well.
-        loaded: passages of the last ingest that are in.
-        total: passages of the last ingest.
-        queries: generated queries by language, as of the last complete ingest.
-        query_share: the queries' mean share of a fused vector's mass, from 0 to 1.
-        manifest: the settings it was built with.
-    """
-
-    name: str
-    location: str
-    points: int
-    indexed: int
-    complete: bool
-    loaded: int
-    total: int
-    queries: Mapping[str, int]
-    query_share: float
-    manifest: CollectionManifest
-
-    def to_json(self) -> dict[str, Any]:
-        """As a JSON object."""
-        return {**asdict(self), "manifest": self.manifest.to_json()}
 
 
 class Client:
@@ -104,7 +71,7 @@ class Client:
         self._chosen = encoder
         self._threads = threads
         self._encoders: dict[str, Encoder] = {}
-        self._detectors: dict[tuple[str, ...], LanguageDetector] = {}
+        self._detectors = Detectors()
         self._manifests: dict[str, tuple[float, CollectionManifest]] = {}
         self._lock = threading.Lock()
 
@@ -138,6 +105,7 @@ class Client:
         queries: str | os.PathLike[str] | Iterable[GeneratedQuery | Mapping[str, Any]] = (),
         *,
         layout: str = DEFAULT_LAYOUT,
+        hybrid: bool = False,
         alpha: float | None = None,
         languages: Iterable[str] = (),
         generator: str | None = None,
@@ -152,7 +120,8 @@ class Client:
             collection: its name; it is made if there is none.
             passages: a JSONL file, ``"-"``, or passages (or mappings with their fields).
             queries: a JSONL file, or generated queries (or mappings with their fields).
-            layout: ``per-language`` or ``fused``.
+            layout: ``per-language``, ``fused``, ``tunable`` or ``multivector``.
+            hybrid: keep a lexical vector of every passage and its queries beside the dense ones.
             alpha: the paper's, from 0 to 1; the layout's default when None.
             languages: that later ingests will bring queries in.
             generator: what wrote the queries, in your words.
@@ -180,6 +149,7 @@ class Client:
             else _checked(queries, GeneratedQuery, check_query, "query"),
             encoder=self._ingest_encoder(),
             layout=layout,
+            hybrid=hybrid,
             alpha=alpha,
             languages=languages,
             generator=generator,
@@ -199,6 +169,9 @@ class Client:
         filters: Mapping[str, Any] | None = None,
         passage_lang: str | Sequence[str] | None = None,
         augmented: bool = True,
+        alpha: float | None = None,
+        language_weights: Mapping[str, float] | None = None,
+        hybrid: bool | None = None,
         exact: bool = False,
     ) -> list[Hit]:
         """Find the passages that answer a question.
@@ -212,6 +185,11 @@ class Client:
                 (one of), ``{"author.born": {"gte": 1900}}`` (bounds, nested field).
             passage_lang: code or codes that the passage's language must be among.
             augmented: use the generated queries; False scores by the passage alone.
+            alpha: the paper's, for this question; a ``tunable`` collection's own when None.
+            language_weights: of each language's queries, by code, in a ``tunable`` collection;
+                the question's own language alone when None.
+            hybrid: fuse with the lexical ranking; when None, where the collection can. The
+                scores of hits then are standard deviations, see :mod:`xqg_qdrant.hybrid`.
             exact: compare with every passage, never by HNSW.
 
         Returns:
@@ -230,6 +208,9 @@ class Client:
             filters=filters,
             passage_lang=passage_lang,
             augmented=augmented,
+            alpha=alpha,
+            language_weights=language_weights,
+            hybrid=hybrid,
             exact=exact,
         )[0]
 
@@ -243,6 +224,9 @@ class Client:
         filters: Mapping[str, Any] | None = None,
         passage_lang: str | Sequence[str] | None = None,
         augmented: bool = True,
+        alpha: float | None = None,
+        language_weights: Mapping[str, float] | None = None,
+        hybrid: bool | None = None,
         exact: bool = False,
     ) -> list[list[Hit]]:
         """Find the passages that answer each of many questions; faster than one by one.
@@ -255,6 +239,9 @@ class Client:
             filters: as in :meth:`search`.
             passage_lang: as in :meth:`search`.
             augmented: as in :meth:`search`.
+            alpha: as in :meth:`search`.
+            language_weights: as in :meth:`search`.
+            hybrid: as in :meth:`search`.
             exact: as in :meth:`search`.
 
         Returns:
@@ -269,15 +256,36 @@ class Client:
             check_text(text, f"question {number}", limit=MAX_QUERY_CHARS)
             for number, text in enumerate(questions)
         ]
-        languages = _languages_of(texts, lang)
+        languages = languages_of(texts, lang)
         where = parse_filters(filters, passage_lang)
         manifest = self._manifest(collection)
-        encoder = self._search_encoder(manifest, collection)
-        using = self._vectors_for(manifest, texts, languages, augmented=augmented)
-        vectors = encoder.encode_queries(texts)
-        found = self._engine.search(
-            collection, list(vectors), using=using, limit=limit, where=where, exact=exact
+        asking = Asking.of(
+            manifest,
+            collection,
+            augmented=augmented,
+            alpha=alpha,
+            weights=language_weights,
+            hybrid=hybrid,
         )
+        encoder = self._search_encoder(manifest, collection)
+        if asking.needs_language(manifest):
+            languages = self._detectors.fill(texts, languages, manifest.languages)
+        vectors, using = asking.dense(manifest, encoder.encode_queries(texts), languages)
+        if asking.hybrid:
+            found = self._engine.search_hybrid(
+                collection,
+                vectors,
+                asking.sparse(manifest, texts, languages),
+                using=using,
+                sparse=SPARSE_VECTOR,
+                limit=limit,
+                where=where,
+                exact=exact,
+            )
+        else:
+            found = self._engine.search(
+                collection, vectors, using=using, limit=limit, where=where, exact=exact
+            )
         return [[hit_from_payload(point.payload, point.score) for point in each] for each in found]
 
     def collections(self) -> list[str]:
@@ -296,8 +304,6 @@ class Client:
         journal = read_journal(self._engine, collection)
         queries: Mapping[str, int] = read_statistics(self._engine, collection).get("queries", {})
         info = self._engine.info(collection)
-        fused = 1 if manifest.layout_object.plain_vector() is None else len(manifest.languages)
-        mean = sum(queries.values()) / (info.points * fused) if info.points and fused else 0.0
         return CollectionReport(
             name=collection,
             location=self.location,
@@ -307,7 +313,7 @@ class Client:
             loaded=info.points if journal is None else journal.done,
             total=info.points if journal is None else journal.total,
             queries=queries,
-            query_share=query_share(manifest.alpha, mean),
+            query_share=mean_share(manifest, info.points, sum(queries.values())),
             manifest=manifest,
         )
 
@@ -361,48 +367,6 @@ class Client:
                 folder = key if isinstance(chosen, str) else Path(chosen)
                 self._encoders[key] = Encoder.load(folder, threads=self._threads)
             return self._encoders[key]
-
-    def _vectors_for(
-        self,
-        manifest: CollectionManifest,
-        texts: Sequence[str],
-        languages: Sequence[str | None],
-        *,
-        augmented: bool,
-    ) -> list[str]:
-        layout = manifest.layout_object
-        if not augmented:
-            plain = layout.plain_vector()
-            if plain is None:
-                raise InputError(
-                    f"layout {layout.name!r} keeps no vector of the passage alone: search it with "
-                    "the generated queries, or build the collection with layout 'per-language'"
-                )
-            return [plain] * len(texts)
-        if len(manifest.vector_names) > 1 and None in languages:
-            detector = self._detector(manifest.languages)
-            languages = [
-                detector.detect(text) if language is None else language
-                for text, language in zip(texts, languages, strict=True)
-            ]
-        return [layout.search_vector(language, manifest.languages) for language in languages]
-
-    def _detector(self, languages: tuple[str, ...]) -> LanguageDetector:
-        with self._lock:
-            if languages not in self._detectors:
-                # English is always among them: passages are, and questions may be.
-                self._detectors[languages] = LanguageDetector({*languages, "en"})
-            return self._detectors[languages]
-
-
-def _languages_of(
-    texts: Sequence[str], lang: str | Sequence[str | None] | None
-) -> list[str | None]:
-    if lang is None or isinstance(lang, str):
-        return [None if lang is None else normalize_language(lang)] * len(texts)
-    if len(lang) != len(texts):
-        raise InputError(f"{len(texts)} questions but {len(lang)} languages: give one each")
-    return [None if code is None else normalize_language(code) for code in lang]
 
 
 def _checked(

@@ -9,6 +9,7 @@ from typing import Any
 
 from xqg_qdrant.errors import CollectionMismatch, InputError
 from xqg_qdrant.layouts import Layout, layout_named
+from xqg_qdrant.lexical import SPARSE_VECTOR, LexicalSettings
 from xqg_qdrant.records import GeneratedQuery, Hit, Passage
 
 SCHEMA_VERSION = 1
@@ -70,6 +71,8 @@ class CollectionManifest:
         alpha: the paper's.
         languages: of the generated queries, sorted.
         generator: what wrote the queries, in the user's words, if said.
+        lexical: how the sparse vectors are made that stand beside the dense ones; None where
+            there are none, the collection is not hybrid.
         schema_version: of this record and of the payload.
     """
 
@@ -81,11 +84,15 @@ class CollectionManifest:
     alpha: float
     languages: tuple[str, ...]
     generator: str | None = None
+    lexical: LexicalSettings | None = None
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object."""
-        return {**asdict(self), "languages": list(self.languages)}
+        """As a JSON object; without ``lexical`` where it is None, as before there was such."""
+        row = {**asdict(self), "languages": list(self.languages)}
+        if self.lexical is None:
+            del row["lexical"]
+        return row
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any], collection: str) -> CollectionManifest:
@@ -101,7 +108,14 @@ class CollectionManifest:
                 f"{SCHEMA_VERSION}: build it again, or use the release that built it"
             )
         try:
-            manifest = cls(**{**row, "languages": tuple(row["languages"])})
+            lexical = row.get("lexical")
+            manifest = cls(
+                **{
+                    **row,
+                    "languages": tuple(row["languages"]),
+                    "lexical": None if lexical is None else LexicalSettings.from_json(lexical),
+                }
+            )
             layout_named(manifest.layout)
             return replace(manifest, alpha=float(manifest.alpha), dimension=int(manifest.dimension))
         except (TypeError, ValueError, KeyError, InputError) as error:
@@ -115,9 +129,24 @@ class CollectionManifest:
         return layout_named(self.layout)
 
     @property
+    def dimensions(self) -> dict[str, int]:
+        """The named dense vectors of every point, with their dimensions."""
+        return self.layout_object.dimensions(self.dimension, self.languages)
+
+    @property
     def vector_names(self) -> list[str]:
-        """The named vectors of every point."""
-        return self.layout_object.vector_names(self.languages)
+        """The named dense vectors of every point."""
+        return list(self.dimensions)
+
+    @property
+    def sparse_names(self) -> list[str]:
+        """The named sparse vectors of every point."""
+        return [] if self.lexical is None else [SPARSE_VECTOR]
+
+    @property
+    def hybrid(self) -> bool:
+        """Whether points have a lexical vector beside the dense ones."""
+        return self.lexical is not None
 
     def with_languages(self, languages: Sequence[str]) -> CollectionManifest:
         """The same manifest, with these languages among its own."""
@@ -129,21 +158,62 @@ class CollectionManifest:
         Raises:
             CollectionMismatch: they may not; it names the fields, with both values.
         """
-        mine, theirs = self.to_json(), other.to_json()
+        mine, theirs = self._compared(), other._compared()
         # Fewer languages are welcome, and more where they need no vector of their own.
         merged = self.with_languages(other.languages)
         theirs["languages"] = list(merged.languages)
-        if merged.vector_names == self.vector_names:
+        if merged.dimensions == self.dimensions:
             theirs["languages"] = mine["languages"]
         # Who wrote the queries is told, not compared: it does not change what vectors mean.
         theirs["generator"] = mine["generator"]
+        if self.layout == other.layout and self.layout_object.tunable:
+            theirs["alpha"] = mine["alpha"]  # comes with the question
         differing = [
             f"{field} ({mine[field]!r}, now {theirs[field]!r})"
             for field in mine
-            if mine[field] != theirs[field]
+            if field in theirs and mine[field] != theirs[field]
         ]
         if differing:
             raise CollectionMismatch(
                 f"collection {collection!r} was built with another {', '.join(differing)}: "
                 "use the settings that it was built with, or another collection name"
             )
+
+    def _compared(self) -> dict[str, Any]:
+        """All fields, those of the lexical vectors by themselves: a difference is named by them."""
+        row = {**self.to_json(), "hybrid": self.hybrid}
+        lexical = row.pop("lexical", {})
+        return row | {f"lexical.{field}": value for field, value in lexical.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionReport:
+    """What is known of a collection.
+
+    Attributes:
+        name: of the collection.
+        location: of the collection.
+        points: how many there are; one a passage.
+        indexed: vectors in an HNSW graph; the others are compared one by one.
+        complete: the last ingest ended well.
+        loaded: passages of the last ingest that are in.
+        total: passages of the last ingest.
+        queries: generated queries by language, as of the last complete ingest.
+        query_share: the queries' mean share of a fused vector's mass, from 0 to 1.
+        manifest: the settings it was built with.
+    """
+
+    name: str
+    location: str
+    points: int
+    indexed: int
+    complete: bool
+    loaded: int
+    total: int
+    queries: Mapping[str, int]
+    query_share: float
+    manifest: CollectionManifest
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return {**asdict(self), "manifest": self.manifest.to_json()}

@@ -110,29 +110,51 @@ def query_share(alpha: float, queries: float) -> float:
     return mass / total if total > 0 else 0.0
 
 
-def tunable_passage(passage: npt.ArrayLike, queries: npt.ArrayLike) -> Vector:
-    """``[E(p); sum_q E(q)]``: float32, (2 * dimension,), fused only when it is searched.
+def tunable_passage(
+    passage: npt.ArrayLike, sums: Sequence[npt.NDArray[np.float64] | None]
+) -> Vector:
+    """``[E(p); S_1; …; S_n]``: float32, ((1 + n) * dimension,), fused only when it is searched.
 
     The dot product is linear, so with :func:`tunable_query` it scores exactly as :func:`fuse`
-    would, for any alpha chosen per query.
+    would, for any alpha, and any weight of each sum, chosen per query.
+
+    Args:
+        passage: E(p), (dimension,).
+        sums: of query vectors, (dimension,) each; None for one without queries.
 
     Raises:
         InputError: shapes that do not fit.
     """
     vector = _passage_vector(passage)
-    total = sum_queries(queries, vector.shape[0]).astype(np.float32)
-    return np.concatenate([vector, total])
+    parts = [vector]
+    for each in sums:
+        part = np.zeros_like(vector) if each is None else np.asarray(each, dtype=np.float32)
+        if part.shape != vector.shape:
+            raise InputError(f"a sum has shape {part.shape}, wanted {vector.shape}")
+        parts.append(part)
+    return np.concatenate(parts)
 
 
-def tunable_query(question: npt.ArrayLike, alpha: float) -> Vector:
-    """``[(1 - alpha) E(x); alpha E(x)]``: float32, (2 * dimension,); see :func:`tunable_passage`.
+def tunable_query(
+    question: npt.ArrayLike, alpha: float, weights: Sequence[float] = (1.0,)
+) -> Vector:
+    """``[(1 - alpha) E(x); alpha w_1 E(x); …]``: see :func:`tunable_passage`.
+
+    Args:
+        question: E(x), (dimension,).
+        alpha: the paper's.
+        weights: of each sum.
+
+    Returns:
+        float32, ((1 + n) * dimension,).
 
     Raises:
         InputError: alpha outside [0, 1].
     """
     alpha = check_alpha(alpha)
     vector = np.asarray(question, dtype=np.float32)
-    return np.concatenate([(1.0 - alpha) * vector, alpha * vector]).astype(np.float32)
+    factors = [1.0 - alpha, *(alpha * weight for weight in weights)]
+    return np.concatenate([factor * vector for factor in factors]).astype(np.float32)
 
 
 def _query_matrix(queries: npt.ArrayLike, dimension: int) -> npt.NDArray[np.float64]:

@@ -6,16 +6,27 @@ All are scored by the dot product, which is linear, so that sums over queries ca
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
 
 from xqg_qdrant.errors import InputError
-from xqg_qdrant.fusion import Matrix, Vector, fuse, fuse_sum, language_sums
+from xqg_qdrant.fusion import (
+    Matrix,
+    Vector,
+    check_alpha,
+    fuse,
+    fuse_sum,
+    language_sums,
+    tunable_passage,
+    tunable_query,
+)
 
 PASSAGE_VECTOR = "passage"
 FUSED_VECTOR = "fused"
+TUNABLE_VECTOR = "tunable"
+MULTIVECTOR = "multivector"
 
 
 class Layout(ABC):
@@ -23,15 +34,29 @@ class Layout(ABC):
 
     Attributes:
         name: as users write it.
-        default_alpha: measured on development questions, see ``docs/evaluation.md``.
+        default_alpha: measured on development questions, see ``docs/evaluation.md``; 0 where a
+            layout has no use for alpha.
+        hybrid_alpha: the same beside a lexical vector, which takes a part of the queries' work.
+        multivectors: names of the vectors that have a row a text, and are scored by the best.
+        by_language: which language a question is in matters.
+        tunable: alpha and the languages' weights are chosen with each question.
     """
 
     name: ClassVar[str]
     default_alpha: ClassVar[float]
+    hybrid_alpha: ClassVar[float]
+    multivectors: ClassVar[frozenset[str]] = frozenset()
+    by_language: ClassVar[bool] = False
+    tunable: ClassVar[bool] = False
 
     @abstractmethod
-    def vector_names(self, languages: Sequence[str]) -> list[str]:
-        """The named vectors of every point of a collection with queries in these languages."""
+    def dimensions(self, dimension: int, languages: Sequence[str]) -> dict[str, int]:
+        """The named vectors of every point, with their dimensions.
+
+        Args:
+            dimension: of the encoder's vectors.
+            languages: of the collection's queries.
+        """
 
     @abstractmethod
     def point_vectors(
@@ -42,14 +67,14 @@ class Layout(ABC):
         *,
         alpha: float,
         languages: Sequence[str],
-    ) -> dict[str, Vector]:
+    ) -> dict[str, Vector | Matrix]:
         """The vectors of one point.
 
         Args:
             passage: E(p), (dimension,).
             queries: E(q) of its n generated queries, (n, dimension).
             query_languages: the language of each, n of them.
-            alpha: the paper's.
+            alpha: the paper's; a tunable layout takes it with the question instead.
             languages: of the collection; every point gets a vector for each.
         """
 
@@ -61,16 +86,58 @@ class Layout(ABC):
     def plain_vector(self) -> str | None:
         """The name of the vector of the passage alone, None where it is not kept."""
 
+    @abstractmethod
+    def sums(self, languages: Sequence[str]) -> int:
+        """Over how many sums the queries of a passage are spread; 0 where none are summed."""
+
+    def vector_names(self, languages: Sequence[str]) -> list[str]:
+        """The named vectors of every point of a collection with queries in these languages."""
+        return list(self.dimensions(1, languages))
+
+    def chosen_alpha(self, alpha: float | None, *, hybrid: bool) -> float:
+        """The alpha that a collection is built with: the one given, or the default.
+
+        Raises:
+            InputError: it is none, or the layout has no use for one.
+        """
+        if alpha is None:
+            return self.hybrid_alpha if hybrid else self.default_alpha
+        checked = check_alpha(alpha)
+        if self.default_alpha == 0.0 and checked != 0.0:
+            raise InputError(f"layout {self.name!r} sums no queries, it has no alpha: leave it out")
+        return checked
+
+    def question_vector(
+        self,
+        question: Vector,
+        language: str | None,
+        languages: Sequence[str],
+        *,
+        alpha: float,
+        weights: Mapping[str, float] | None,
+    ) -> Vector:
+        """What is compared with the points' vectors: the question's own, unless tunable.
+
+        Args:
+            question: E(x), (dimension,).
+            language: of the question.
+            languages: of the collection.
+            alpha: the paper's.
+            weights: of each language's queries; the question's own language alone when None.
+        """
+        return question
+
 
 class FusedLayout(Layout):
     """One vector, the paper's: the sum over the queries of every language."""
 
     name = "fused"
     default_alpha = 0.01
+    hybrid_alpha = 0.01
 
-    def vector_names(self, languages: Sequence[str]) -> list[str]:
+    def dimensions(self, dimension: int, languages: Sequence[str]) -> dict[str, int]:
         """One vector."""
-        return [FUSED_VECTOR]
+        return {FUSED_VECTOR: dimension}
 
     def point_vectors(
         self,
@@ -80,7 +147,7 @@ class FusedLayout(Layout):
         *,
         alpha: float,
         languages: Sequence[str],
-    ) -> dict[str, Vector]:
+    ) -> dict[str, Vector | Matrix]:
         """``(1 - alpha) * E(p) + alpha * sum_q E(q)`` over all queries."""
         return {FUSED_VECTOR: fuse(passage, queries, alpha)}
 
@@ -91,6 +158,10 @@ class FusedLayout(Layout):
     def plain_vector(self) -> str | None:
         """None: the passage alone cannot be had back."""
         return None
+
+    def sums(self, languages: Sequence[str]) -> int:
+        """One."""
+        return 1
 
 
 class PerLanguageLayout(Layout):
@@ -103,10 +174,13 @@ class PerLanguageLayout(Layout):
 
     name = "per-language"
     default_alpha = 0.1
+    hybrid_alpha = 0.05
+    by_language = True
 
-    def vector_names(self, languages: Sequence[str]) -> list[str]:
+    def dimensions(self, dimension: int, languages: Sequence[str]) -> dict[str, int]:
         """The passage's vector, then one a language."""
-        return [PASSAGE_VECTOR, *(_vector_of(language) for language in languages)]
+        names = [PASSAGE_VECTOR, *(_vector_of(language) for language in languages)]
+        return dict.fromkeys(names, dimension)
 
     def point_vectors(
         self,
@@ -116,11 +190,11 @@ class PerLanguageLayout(Layout):
         *,
         alpha: float,
         languages: Sequence[str],
-    ) -> dict[str, Vector]:
+    ) -> dict[str, Vector | Matrix]:
         """E(p), and ``(1 - alpha) * E(p) + alpha * sum_q E(q)`` over each language's queries."""
         sums = language_sums(queries, query_languages, len(passage))
         none = np.zeros(len(passage), dtype=np.float64)
-        vectors = {PASSAGE_VECTOR: passage}
+        vectors: dict[str, Vector | Matrix] = {PASSAGE_VECTOR: passage}
         for language in languages:
             vectors[_vector_of(language)] = fuse_sum(passage, sums.get(language, none), alpha)
         return vectors
@@ -133,9 +207,120 @@ class PerLanguageLayout(Layout):
         """The passage's own."""
         return PASSAGE_VECTOR
 
+    def sums(self, languages: Sequence[str]) -> int:
+        """One a language."""
+        return len(languages)
+
+
+class TunableLayout(Layout):
+    """``[E(p); S_1; …; S_L]``: the passage beside the sum of each language's queries, unfused.
+
+    The question ``[(1 - alpha) E(x); alpha w_1 E(x); …]`` scores exactly as the vector fused with
+    that alpha, and with those weights of the languages, would: the one asker's language at
+    weight 1 is layout ``per-language``, all of them are ``fused``, and alpha 0 is the passage
+    alone. The place of a language is that in the collection's sorted ones.
+    """
+
+    name = "tunable"
+    default_alpha = 0.1
+    hybrid_alpha = 0.05
+    by_language = True
+    tunable = True
+
+    def dimensions(self, dimension: int, languages: Sequence[str]) -> dict[str, int]:
+        """One vector, of the encoder's dimension for the passage and for each language."""
+        return {TUNABLE_VECTOR: dimension * (1 + len(languages))}
+
+    def point_vectors(
+        self,
+        passage: Vector,
+        queries: Matrix,
+        query_languages: Sequence[str],
+        *,
+        alpha: float,
+        languages: Sequence[str],
+    ) -> dict[str, Vector | Matrix]:
+        """``[E(p); S_1; …; S_L]``; alpha comes with the question."""
+        sums = language_sums(queries, query_languages, len(passage))
+        return {TUNABLE_VECTOR: tunable_passage(passage, [sums.get(each) for each in languages])}
+
+    def search_vector(self, language: str | None, languages: Sequence[str]) -> str:
+        """The one vector, whatever the language."""
+        return TUNABLE_VECTOR
+
+    def plain_vector(self) -> str | None:
+        """The one vector: alpha 0 leaves the passage alone."""
+        return TUNABLE_VECTOR
+
+    def sums(self, languages: Sequence[str]) -> int:
+        """One a language."""
+        return len(languages)
+
+    def question_vector(
+        self,
+        question: Vector,
+        language: str | None,
+        languages: Sequence[str],
+        *,
+        alpha: float,
+        weights: Mapping[str, float] | None,
+    ) -> Vector:
+        """``[(1 - alpha) E(x); alpha w_1 E(x); …; alpha w_L E(x)]``.
+
+        A question in a language without queries is scored by the passage alone.
+        """
+        if weights is None:
+            weights = {language: 1.0} if language in languages and language is not None else {}
+        if not any(weights.get(each) for each in languages):
+            alpha = 0.0
+        return tunable_query(question, alpha, [weights.get(each, 0.0) for each in languages])
+
+
+class MultivectorLayout(Layout):
+    """One row for the passage and one for each query; the best of them is the score (MaxSim).
+
+    Nothing is summed, so nothing is diluted, however many queries there are; each costs a row.
+    """
+
+    name = "multivector"
+    default_alpha = 0.0
+    hybrid_alpha = 0.0
+    multivectors = frozenset({MULTIVECTOR})
+
+    def dimensions(self, dimension: int, languages: Sequence[str]) -> dict[str, int]:
+        """The passage's vector, and that of the rows."""
+        return {PASSAGE_VECTOR: dimension, MULTIVECTOR: dimension}
+
+    def point_vectors(
+        self,
+        passage: Vector,
+        queries: Matrix,
+        query_languages: Sequence[str],
+        *,
+        alpha: float,
+        languages: Sequence[str],
+    ) -> dict[str, Vector | Matrix]:
+        """E(p), and the rows: E(p), then every E(q)."""
+        language_sums(queries, query_languages, len(passage))  # for its checks
+        rows = np.concatenate([passage[None], np.reshape(queries, (-1, len(passage)))])
+        return {PASSAGE_VECTOR: passage, MULTIVECTOR: rows.astype(np.float32)}
+
+    def search_vector(self, language: str | None, languages: Sequence[str]) -> str:
+        """The rows, whatever the language."""
+        return MULTIVECTOR
+
+    def plain_vector(self) -> str | None:
+        """The passage's own."""
+        return PASSAGE_VECTOR
+
+    def sums(self, languages: Sequence[str]) -> int:
+        """None."""
+        return 0
+
 
 LAYOUTS: dict[str, Layout] = {
-    layout.name: layout for layout in (FusedLayout(), PerLanguageLayout())
+    layout.name: layout
+    for layout in (FusedLayout(), PerLanguageLayout(), TunableLayout(), MultivectorLayout())
 }
 DEFAULT_LAYOUT = PerLanguageLayout.name
 

@@ -21,9 +21,10 @@ import pytest
 import tenacity
 from qdrant_client import QdrantClient
 
-from xqg_qdrant.engine import open_engine, server
+from xqg_qdrant.engine import open_engine, server, server_calls
 from xqg_qdrant.engine.base import Point
 from xqg_qdrant.engine.server import ServerEngine
+from xqg_qdrant.engine.vectors import Shape
 from xqg_qdrant.errors import (
     AuthenticationError,
     CollectionLocked,
@@ -92,12 +93,12 @@ def script() -> Iterator[Script]:
 def quick(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The policy as it is, with the waits noted instead of waited."""
     waits: list[float] = []
-    real = server._retrying
+    real = server_calls.retrying
 
     def retrying() -> tenacity.Retrying:
         return real().copy(sleep=waits.append)
 
-    monkeypatch.setattr(server, "_retrying", retrying)
+    monkeypatch.setattr(server, "retrying", retrying)
     return waits
 
 
@@ -128,7 +129,7 @@ def test_retries_are_bounded(script: Script, engine: ServerEngine, quick: list[f
     script.add(503, {"status": {"error": "down for good"}})
     with pytest.raises(EngineUnavailable, match=r"503.*down for good"):
         engine.collections()
-    assert len(script.requests) == server.ATTEMPTS
+    assert len(script.requests) == server_calls.ATTEMPTS
     assert all(0 < wait <= 21 for wait in quick)
 
 
@@ -187,8 +188,8 @@ def test_a_connection_cut_off_is_tried_again(quick: list[float]) -> None:
             pytest.raises(EngineUnavailable, match="no answer"),
         ):
             engine.collections()
-    assert len(quick) == server.ATTEMPTS - 1
-    assert len(accepted) >= server.ATTEMPTS
+    assert len(quick) == server_calls.ATTEMPTS - 1
+    assert len(accepted) >= server_calls.ATTEMPTS
 
 
 def test_a_creation_is_not_repeated(
@@ -233,9 +234,9 @@ def test_failures_over_grpc_become_the_same_errors(
             url="http://127.0.0.1:1", grpc_port=port, prefer_grpc=True, check_compatibility=False
         )
         with pytest.raises(error) as caught:
-            server._translated("there", client.get_collections)
+            server_calls.translated("there", client.get_collections)
         assert type(caught.value) is error
-        assert server._is_transient(caught.value.__cause__) == (error is EngineUnavailable)
+        assert server_calls._is_transient(caught.value.__cause__) == (error is EngineUnavailable)
         client.close()
     finally:
         rpc.stop(None)
@@ -283,7 +284,7 @@ def test_batches_are_kept_under_the_request_cap(
 ) -> None:
     monkeypatch.setattr(server, "MAX_REQUEST_BYTES", 2**20)
     script.add(200, {**OK, "result": {"operation_id": 1, "status": "completed"}})
-    engine._shapes["c"] = {"v": 4}
+    engine._shapes["c"] = Shape({"v": 4})
     vector = np.ones(4, np.float32)
     points = [
         Point(str(uuid.UUID(int=n + 1)), {"text": "ü" * 150_000}, {"v": vector}) for n in range(10)
@@ -295,7 +296,7 @@ def test_batches_are_kept_under_the_request_cap(
 
 
 def test_a_point_that_no_server_takes_is_refused(engine: ServerEngine) -> None:
-    engine._shapes["c"] = {"v": 4}
+    engine._shapes["c"] = Shape({"v": 4})
     point = Point(str(uuid.UUID(int=1)), {"text": "x" * 31 * 2**20}, {"v": np.ones(4, np.float32)})
     with pytest.raises(InputError, match="32 MiB"):
         engine.upsert("c", [point])

@@ -21,7 +21,7 @@ from xqg_qdrant.errors import (
 )
 from xqg_qdrant.fusion import fuse
 from xqg_qdrant.loader import Progress, ingest, ingestion
-from xqg_qdrant.loader.ingestion import read_journal, read_manifest, read_statistics
+from xqg_qdrant.loader.documents import read_journal, read_manifest, read_statistics
 from xqg_qdrant.models.encoder import passage_text
 
 LANGUAGES = ("ar", "sw")

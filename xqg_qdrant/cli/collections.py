@@ -12,9 +12,11 @@ from typing import IO
 import click
 
 from xqg_qdrant.cli import options
-from xqg_qdrant.client import Client, CollectionReport
+from xqg_qdrant.client import Client
+from xqg_qdrant.collection import CollectionReport
 from xqg_qdrant.engine import open_engine
 from xqg_qdrant.errors import StorageError, XqgError
+from xqg_qdrant.lexical import SparseVector
 
 
 @click.command()
@@ -48,7 +50,8 @@ def info(location: str, collection: str | None, api_key: str | None, as_json: bo
         "dimension": manifest.dimension,
         "similarity": manifest.similarity,
         "layout": manifest.layout,
-        "alpha": f"{manifest.alpha:g} (queries' share of the mass: {report.query_share:.0%})",
+        "lexical vectors": "none" if manifest.lexical is None else manifest.lexical.analyzer,
+        "alpha": options.shown_alpha(manifest.layout, manifest.alpha, report.query_share),
         "languages": ", ".join(manifest.languages) or "none",
         "queries": ", ".join(f"{lang} {n:,}" for lang, n in report.queries.items()) or "none",
         "generator": manifest.generator or "not said",
@@ -84,7 +87,10 @@ def dump(
                 row: dict[str, object] = {"id": point.id, "payload": point.payload}
                 if not no_vectors:
                     row["vectors"] = {
-                        name: vector.tolist() for name, vector in sorted(point.vectors.items())
+                        name: vector.to_json()
+                        if isinstance(vector, SparseVector)
+                        else vector.tolist()
+                        for name, vector in sorted(point.vectors.items())
                     }
                 stream.write(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n")
 

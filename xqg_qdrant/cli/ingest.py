@@ -26,6 +26,7 @@ from xqg_qdrant.queries.side_file import read_side_file
 @options.collection()
 @options.encoder(f"{DEFAULT_ENCODER}; {FAST_ENCODER} is less good and far faster")
 @options.layout
+@options.hybrid
 @options.alpha
 @click.option(
     "--languages",
@@ -64,6 +65,7 @@ def ingest(
     collection: str,
     encoder: str | None,
     layout: str,
+    hybrid: bool,
     alpha: float | None,
     languages: tuple[str, ...],
     generator: str | None,
@@ -84,6 +86,7 @@ def ingest(
     \b
     Examples:
       xqg ingest passages.jsonl --queries queries.jsonl --to ./library -c wiki
+      xqg ingest passages.jsonl --queries queries.jsonl --to ./library -c wiki --hybrid
       zcat corpus.gz | xqg ingest - --to http://localhost:6333 -c wiki --layout fused
     """
     if passages == STDIN and queries == STDIN:
@@ -101,6 +104,7 @@ def ingest(
             passages,
             queries or (),
             layout=layout,
+            hybrid=hybrid,
             alpha=alpha,
             languages=languages,
             generator=generator,
@@ -142,8 +146,8 @@ def _summary(report: IngestReport) -> Mapping[str, object]:
     fields["queries"] = (
         ", ".join(f"{lang} {count:,}" for lang, count in report.queries.items()) or "none"
     )
-    fields["layout"] = report.layout
-    fields["alpha"] = f"{report.alpha:g} (queries' share of the mass: {report.query_share:.0%})"
+    fields["layout"] = report.layout + (", hybrid" if report.hybrid else "")
+    fields["alpha"] = options.shown_alpha(report.layout, report.alpha, report.query_share)
     fields["encoder"] = report.encoder
     if report.dry_run:
         fields["dry run"] = "all input is fine; nothing was written"

@@ -24,7 +24,9 @@ from xqg_qdrant.loader import Progress
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _DEFAULT_ALPHAS = ", ".join(
-    f"{layout.default_alpha:g} for {name}" for name, layout in LAYOUTS.items()
+    f"{layout.default_alpha:g} for {name}"
+    for name, layout in LAYOUTS.items()
+    if layout.default_alpha
 )
 
 
@@ -68,7 +70,13 @@ layout = click.option(
     type=click.Choice(list(LAYOUTS)),
     default=DEFAULT_LAYOUT,
     show_default=True,
-    help="fused: one vector, queries of all languages summed. per-language: one a language.",
+    help="fused: one vector, queries of all languages summed. per-language: one a language. "
+    "tunable: unsummed, alpha is chosen with the question. multivector: the best query counts.",
+)
+hybrid = click.option(
+    "--hybrid",
+    is_flag=True,
+    help="Keep lexical (BM25) vectors of passages and queries too, and fuse both rankings.",
 )
 
 
@@ -83,7 +91,8 @@ def encoder(default: str) -> Callable[[Command], Command]:
     )
 
 
-def _alpha(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+def checked_alpha(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    """Callback of an option that takes an alpha."""
     try:
         return None if value is None else check_alpha(value)
     except InputError as error:
@@ -93,9 +102,16 @@ def _alpha(ctx: click.Context, param: click.Parameter, value: float | None) -> f
 alpha = click.option(
     "--alpha",
     type=float,
-    callback=_alpha,
+    callback=checked_alpha,
     help=f"Weight of each query's vector, 0 to 1.  [default: {_DEFAULT_ALPHAS}]",
 )
+
+
+def shown_alpha(layout: str, alpha: float, share: float) -> str:
+    """An alpha as people read it, where the layout has a use for one."""
+    if not LAYOUTS[layout].default_alpha:
+        return "none, nothing is summed"
+    return f"{alpha:g} (queries' share of the mass: {share:.0%})"
 
 
 def language(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:

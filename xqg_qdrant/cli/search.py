@@ -15,6 +15,7 @@ from xqg_qdrant.cli import options
 from xqg_qdrant.client import Client
 from xqg_qdrant.engine.base import MAX_LIMIT
 from xqg_qdrant.errors import InputError
+from xqg_qdrant.languages import normalize_language
 from xqg_qdrant.records import Hit
 
 _FILTER = re.compile(r"([^<>=]+?)\s*(<=|>=|=|<|>)\s*(.*)", re.DOTALL)
@@ -44,6 +45,24 @@ def _filters(ctx: click.Context, param: click.Parameter, values: Sequence[str]) 
                 raise click.BadParameter(f"{key!r} has bounds and a value: give one of them")
             bounds[_BOUNDS[sign]] = value
     return filters
+
+
+def _weights(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> dict[str, float] | None:
+    """Parse ``CODE=NUMBER,…``."""
+    if value is None:
+        return None
+    weights = {}
+    for part in value.split(","):
+        code, _, number = part.partition("=")
+        try:
+            weights[normalize_language(code.strip())] = float(number)
+        except InputError as error:
+            raise click.BadParameter(str(error)) from None
+        except ValueError:
+            raise click.BadParameter(f"{part!r}: write CODE=NUMBER, as in de=1,en=0.5") from None
+    return weights
 
 
 @click.command()
@@ -80,6 +99,24 @@ def _filters(ctx: click.Context, param: click.Parameter, values: Sequence[str]) 
     help="Only passages in these languages.",
 )
 @click.option("--plain", is_flag=True, help="Leave out the generated queries.")
+@click.option(
+    "--hybrid/--no-hybrid",
+    default=None,
+    help="Fuse with the lexical ranking, or not.  [default: where the collection can]",
+)
+@click.option(
+    "--alpha",
+    type=float,
+    callback=options.checked_alpha,
+    help="Weight of each query's vector, 0 to 1, in a 'tunable' collection.  [default: its own]",
+)
+@click.option(
+    "--language-weights",
+    metavar="CODE=NUMBER,…",
+    callback=_weights,
+    help="Weights of each language's queries in a 'tunable' collection, as in de=1,en=0.5.  "
+    "[default: 1 for the question's language]",
+)
 @options.encoder("the one that the collection was built with")
 @options.threads
 @options.api_key
@@ -93,6 +130,9 @@ def search(
     filters: dict[str, Any],
     passage_lang: tuple[str, ...],
     plain: bool,
+    hybrid: bool | None,
+    alpha: float | None,
+    language_weights: dict[str, float] | None,
     encoder: str | None,
     threads: int | None,
     api_key: str | None,
@@ -121,6 +161,9 @@ def search(
             filters=filters,
             passage_lang=passage_lang,
             augmented=not plain,
+            hybrid=hybrid,
+            alpha=alpha,
+            language_weights=language_weights,
         )
     if as_json:
         rows = [

@@ -148,6 +148,14 @@ class Staging:
         while rows := list(islice(cursor, size)):
             yield [Augmented(_passage(*row), self._queries_of(row[0])) for row in rows]
 
+    def most_queries(self) -> tuple[str, int]:
+        """The passage with the most queries, and how many those are; none at all is ``("", 0)``."""
+        row = self._database.execute(
+            "SELECT passage_id, COUNT(*) AS n FROM queries GROUP BY passage_id "
+            "ORDER BY n DESC, passage_id LIMIT 1"
+        ).fetchone()
+        return ("", 0) if row is None else (str(row[0]), int(row[1]))
+
     def _queries_of(self, passage_id: str) -> list[GeneratedQuery]:
         if not self.queries:
             return []

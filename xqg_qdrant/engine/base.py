@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -18,8 +18,11 @@ import numpy as np
 
 from xqg_qdrant.corpus.checks import check_payload
 from xqg_qdrant.engine.filters import Condition
+from xqg_qdrant.engine.vectors import AnyVector, Shape
 from xqg_qdrant.errors import CollectionExists, CollectionNotFound, InputError
 from xqg_qdrant.fusion import Vector
+from xqg_qdrant.hybrid import DEPTH, fuse_rankings
+from xqg_qdrant.lexical import SparseVector
 
 MAX_LIMIT = 10_000
 """Most hits of one search."""
@@ -29,16 +32,16 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A point: a UUID, a payload, and float32 vectors by name."""
+    """A point: a UUID, a payload, and vectors by name."""
 
     id: str
     payload: Mapping[str, Any]
-    vectors: Mapping[str, Vector] = field(default_factory=dict)
+    vectors: Mapping[str, AnyVector] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredPoint:
-    """A point found, with the dot product of its vector and the question's."""
+    """A point found, with the dot product of its vector and the question's, or a fused score."""
 
     id: str
     score: float
@@ -52,12 +55,17 @@ class CollectionInfo:
     Attributes:
         points: how many there are.
         indexed: how many vectors are in an HNSW graph; the rest is scanned.
-        dimensions: of each named vector.
+        shape: of its vectors.
     """
 
     points: int
     indexed: int
-    dimensions: Mapping[str, int]
+    shape: Shape
+
+    @property
+    def dimensions(self) -> Mapping[str, int]:
+        """Of each dense vector."""
+        return self.shape.dimensions
 
 
 class Engine(ABC):
@@ -100,12 +108,17 @@ class Engine(ABC):
         dimensions: Mapping[str, int],
         keyword_indexes: Sequence[str] = (),
         documents: Mapping[str, Any] | None = None,
+        *,
+        multivectors: Iterable[str] = (),
+        sparse: Iterable[str] = (),
     ) -> None:
         """Make a collection, whole or not at all.
 
         Args:
             name: letters, digits, ``.``, ``_`` and ``-``, at most 128 of them.
             dimensions: of each named vector; all are compared by the dot product.
+            multivectors: those of them that are multivectors, see :class:`Shape`.
+            sparse: names of sparse vectors, see :class:`Shape`.
             keyword_indexes: payload fields to index.
             documents: JSON objects to keep with the collection, see :meth:`write_document`.
 
@@ -115,12 +128,11 @@ class Engine(ABC):
             StorageError: the disk is full or read-only.
         """
         check_collection_name(name)
-        for vector, dimension in dimensions.items():
-            if not 1 <= dimension <= 65_536:
-                raise InputError(f"vector {vector!r} has dimension {dimension}: 1 to 65536 go")
+        shape = Shape(dict(dimensions), frozenset(multivectors), frozenset(sparse))
+        shape.check()
         if self.exists(name):
             raise CollectionExists(f"collection {name!r} exists already at {self.location}")
-        self._create(name, dict(dimensions), list(keyword_indexes), dict(documents or {}))
+        self._create(name, shape, list(keyword_indexes), dict(documents or {}))
 
     def delete(self, name: str) -> None:
         """Destroy a collection and all that is in it.
@@ -167,10 +179,10 @@ class Engine(ABC):
         """
         if not points:
             return
-        dimensions = self._dimensions(name)
+        shape = self._shape(name)
         seen: set[str] = set()
         for point in points:
-            check_point(point, dimensions)
+            check_point(point, shape)
             if point.id in seen:
                 raise InputError(f"point {point.id} stands twice in one batch: keep one of them")
             seen.add(point.id)
@@ -179,7 +191,7 @@ class Engine(ABC):
     def search(
         self,
         name: str,
-        vectors: Sequence[Vector],
+        vectors: Sequence[AnyVector],
         *,
         using: Sequence[str],
         limit: int = 10,
@@ -190,8 +202,9 @@ class Engine(ABC):
 
         Args:
             name: the collection.
-            vectors: of the questions, each float32 (dimension,).
-            using: the named vector that scores each question.
+            vectors: of the questions, each float32 (dimension,), or sparse.
+            using: the named vector that scores each question: by its best row where it is a
+                multivector; where it is sparse, points that share no index are no hits.
             limit: most points per question.
             where: conditions that all must hold.
             exact: compare with every point, never by HNSW.
@@ -203,17 +216,84 @@ class Engine(ABC):
             InputError: a vector does not fit, or limit is out of range.
             EngineError: the engine failed.
         """
-        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_LIMIT:
-            raise InputError(f"limit is {limit!r}: give a number from 1 to {MAX_LIMIT:,}")
-        if len(vectors) != len(using):
-            raise InputError(f"{len(vectors)} vectors but {len(using)} names of vectors")
-        dimensions = self._dimensions(name)
-        for vector, vector_name in zip(vectors, using, strict=True):
-            check_vector(vector, vector_name, dimensions)
+        self._check_search(name, vectors, using, limit)
         if not vectors:
             return []
-        found = self._search(name, vectors, using, limit, where, exact)
-        return [sorted(points, key=lambda point: (-point.score, point.id)) for points in found]
+        rows = self._shape(name).multivectors
+        asked = [
+            vector[None] if each in rows and isinstance(vector, np.ndarray) else vector
+            for vector, each in zip(vectors, using, strict=True)
+        ]
+        found = self._search(name, asked, using, limit, where, exact, payload=True)
+        return [_ranked(points) for points in found]
+
+    def search_hybrid(
+        self,
+        name: str,
+        vectors: Sequence[Vector],
+        sparse_vectors: Sequence[SparseVector],
+        *,
+        using: Sequence[str],
+        sparse: str,
+        limit: int = 10,
+        where: Sequence[Condition] = (),
+        exact: bool = False,
+    ) -> list[list[ScoredPoint]]:
+        """Score points by a dense and a sparse vector, and fuse both rankings.
+
+        Both sides of all questions go to the engine in one batch, without payloads; those of the
+        hits are read afterwards. See :func:`xqg_qdrant.hybrid.fuse_rankings`.
+
+        Args:
+            name: the collection.
+            vectors: of the questions, each float32 (dimension,).
+            sparse_vectors: of the same questions; one may be empty.
+            using: the named dense vector that scores each question.
+            sparse: the named sparse vector that scores all.
+            limit: as in :meth:`search`.
+            where: as in :meth:`search`.
+            exact: as in :meth:`search`; the sparse side always is.
+
+        Returns:
+            For each question its points, best first; ties by dense score, then by point id.
+
+        Raises:
+            InputError: a vector does not fit, or limit is out of range.
+            EngineError: the engine failed.
+        """
+        both: list[AnyVector] = [*vectors, *sparse_vectors]
+        names = [*using, *[sparse] * len(sparse_vectors)]
+        self._check_search(name, both, names, limit)
+        if len(vectors) != len(sparse_vectors):
+            raise InputError(f"{len(vectors)} vectors but {len(sparse_vectors)} sparse ones")
+        if not vectors:
+            return []
+        asking = [place for place, sparse_vector in enumerate(sparse_vectors) if len(sparse_vector)]
+        found = self._search(
+            name,
+            [*vectors, *(sparse_vectors[place] for place in asking)],
+            [*using, *[sparse] * len(asking)],
+            max(limit, DEPTH),
+            where,
+            exact,
+            payload=False,
+        )
+        rankings = [[(point.id, point.score) for point in _ranked(each)] for each in found]
+        lexical = dict(zip(asking, rankings[len(vectors) :], strict=True))
+        fused = [
+            fuse_rankings(ranking, [hit for hit in lexical.get(place, ()) if hit[1] > 0.0], limit)
+            for place, ranking in enumerate(rankings[: len(vectors)])
+        ]
+        wanted = sorted({point for ranking in fused for point, _ in ranking})
+        payloads = self._payloads(name, wanted) if wanted else {}
+        return [
+            [
+                ScoredPoint(point, score, payloads[point])
+                for point, score in ranking
+                if point in payloads  # one deleted meanwhile is gone
+            ]
+            for ranking in fused
+        ]
 
     @abstractmethod
     def count(self, name: str, where: Sequence[Condition] = ()) -> int:
@@ -251,11 +331,22 @@ class Engine(ABC):
     def close(self) -> None:
         """Let go of files and connections; may be called again."""
 
+    def _check_search(
+        self, name: str, vectors: Sequence[AnyVector], using: Sequence[str], limit: int
+    ) -> None:
+        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_LIMIT:
+            raise InputError(f"limit is {limit!r}: give a number from 1 to {MAX_LIMIT:,}")
+        if len(vectors) != len(using):
+            raise InputError(f"{len(vectors)} vectors but {len(using)} names of vectors")
+        shape = self._shape(name)
+        for vector, vector_name in zip(vectors, using, strict=True):
+            shape.check_query_vector(vector, vector_name)
+
     @abstractmethod
     def _create(
         self,
         name: str,
-        dimensions: dict[str, int],
+        shape: Shape,
         keyword_indexes: list[str],
         documents: dict[str, Any],
     ) -> None: ...
@@ -264,7 +355,7 @@ class Engine(ABC):
     def _delete(self, name: str) -> None: ...
 
     @abstractmethod
-    def _dimensions(self, name: str) -> Mapping[str, int]: ...
+    def _shape(self, name: str) -> Shape: ...
 
     @abstractmethod
     def _upsert(self, name: str, points: Sequence[Point]) -> None: ...
@@ -273,12 +364,21 @@ class Engine(ABC):
     def _search(
         self,
         name: str,
-        vectors: Sequence[Vector],
+        vectors: Sequence[AnyVector],
         using: Sequence[str],
         limit: int,
         where: Sequence[Condition],
         exact: bool,
+        *,
+        payload: bool,
     ) -> list[list[ScoredPoint]]: ...
+
+    @abstractmethod
+    def _payloads(self, name: str, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]: ...
+
+
+def _ranked(points: Sequence[ScoredPoint]) -> list[ScoredPoint]:
+    return sorted(points, key=lambda point: (-point.score, point.id))
 
 
 def check_collection_name(name: str) -> str:
@@ -295,12 +395,12 @@ def check_collection_name(name: str) -> str:
     return name
 
 
-def check_point(point: Point, dimensions: Mapping[str, int]) -> None:
+def check_point(point: Point, shape: Shape) -> None:
     """Check a point before an engine sees it.
 
     Raises:
         InputError: the id is no UUID, the payload no plain JSON, or the vectors are not exactly
-            those of the collection, finite and of its dimensions.
+            those of the collection, each well-formed.
     """
     if not isinstance(point.id, str):
         raise InputError(f"point id {point.id!r} is no string: give a UUID")
@@ -311,29 +411,10 @@ def check_point(point: Point, dimensions: Mapping[str, int]) -> None:
     if canonical != point.id:
         raise InputError(f"point id {point.id!r}: write it as {canonical!r}")
     check_payload(point.payload)
-    if point.vectors.keys() != dimensions.keys():
+    if sorted(point.vectors) != shape.names:
         raise InputError(
             f"point {point.id} has vectors {sorted(point.vectors)}, "
-            f"the collection wants {sorted(dimensions)}"
+            f"the collection wants {shape.names}"
         )
     for vector_name, vector in point.vectors.items():
-        check_vector(vector, vector_name, dimensions)
-
-
-def check_vector(vector: Vector, name: str, dimensions: Mapping[str, int]) -> None:
-    """Check a vector before an engine sees it.
-
-    Raises:
-        InputError: the collection has no such vector, or it is not float32, of the right
-            dimension and finite.
-    """
-    if name not in dimensions:
-        raise InputError(f"the collection has no vector {name!r}, it has {sorted(dimensions)}")
-    if not isinstance(vector, np.ndarray) or vector.dtype != np.float32:
-        raise InputError(f"vector {name!r} must be a numpy array of float32")
-    if vector.shape != (dimensions[name],):
-        raise InputError(
-            f"vector {name!r} has shape {vector.shape}, the collection wants ({dimensions[name]},)"
-        )
-    if not np.isfinite(vector).all():
-        raise InputError(f"vector {name!r} holds NaN or infinity")
+        shape.check_point_vector(vector, vector_name)

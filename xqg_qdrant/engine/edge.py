@@ -2,7 +2,7 @@
 
 ::
 
-    ROOT/NAME/collection.json     dimensions of the named vectors
+    ROOT/NAME/collection.json     which named vectors its points have
     ROOT/NAME/documents/KEY.json  the manifest and the journal, each with its checksum
     ROOT/NAME/shard/              what Qdrant Edge writes
 
@@ -26,12 +26,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import qdrant_edge as edge
 
 from xqg_qdrant.corpus.jsonl import read_json_object
 from xqg_qdrant.engine.base import CollectionInfo, Engine, Point, ScoredPoint
-from xqg_qdrant.engine.filters import Condition, Scalar
+from xqg_qdrant.engine.edge_models import (
+    from_description,
+    from_record,
+    from_scored,
+    to_config,
+    to_description,
+    to_filter,
+    to_point,
+    to_query,
+)
+from xqg_qdrant.engine.filters import Condition
+from xqg_qdrant.engine.vectors import AnyVector, Shape
 from xqg_qdrant.errors import (
     CollectionExists,
     CollectionLocked,
@@ -40,7 +50,6 @@ from xqg_qdrant.errors import (
     StorageError,
     XqgError,
 )
-from xqg_qdrant.fusion import Vector
 
 MIN_FREE_BYTES = 128 * 2**20
 """Room that is always left. A full disk does not raise in Edge: SIGBUS ends the process."""
@@ -48,7 +57,6 @@ MIN_FREE_BYTES = 128 * 2**20
 _WRITE_FACTOR = 4
 """Bytes on disk per byte of points, at most: log, segment, and a copy while optimising."""
 
-_HNSW_EF = 128
 _SHARD = "shard"
 _DOCUMENTS = "documents"
 _DESCRIPTION = "collection.json"
@@ -71,7 +79,7 @@ class EdgeEngine(Engine):
         self.root = root
         self.location = str(root)
         self._shards: dict[str, edge.EdgeShard] = {}
-        self._shapes: dict[str, dict[str, int]] = {}
+        self._shapes: dict[str, Shape] = {}
         self._lock = threading.RLock()
         self._process = os.getpid()
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
@@ -101,7 +109,7 @@ class EdgeEngine(Engine):
         """Counts and shape of a collection."""
         with self._shard(name) as shard:
             info = shard.info()
-        return CollectionInfo(info.points_count, info.indexed_vectors_count, self._dimensions(name))
+        return CollectionInfo(info.points_count, info.indexed_vectors_count, self._shape(name))
 
     def read_document(self, name: str, key: str) -> dict[str, Any] | None:
         """A JSON object kept with the collection; see :class:`Engine`.
@@ -132,7 +140,7 @@ class EdgeEngine(Engine):
     def count(self, name: str, where: Sequence[Condition] = ()) -> int:
         """How many points fulfil all conditions, exactly."""
         with self._shard(name) as shard:
-            return shard.count(edge.CountRequest(exact=True, filter=_filter(where)))
+            return shard.count(edge.CountRequest(exact=True, filter=to_filter(where)))
 
     def scroll(
         self, name: str, *, with_vectors: bool = False, batch_size: int = 256
@@ -145,17 +153,7 @@ class EdgeEngine(Engine):
             )
             with self._shard(name) as shard:
                 records, offset = shard.scroll(request)
-            for record in records:
-                named = record.vector if with_vectors else None
-                vectors = named if isinstance(named, dict) else {}
-                yield Point(
-                    id=str(record.id),
-                    payload=record.payload or {},
-                    vectors={
-                        vector_name: np.asarray(vector, dtype=np.float32)
-                        for vector_name, vector in vectors.items()
-                    },
-                )
+            yield from map(from_record, records)
             if offset is None:
                 return
 
@@ -199,7 +197,7 @@ class EdgeEngine(Engine):
     def _create(
         self,
         name: str,
-        dimensions: dict[str, int],
+        shape: Shape,
         keyword_indexes: list[str],
         documents: dict[str, Any],
     ) -> None:
@@ -211,7 +209,7 @@ class EdgeEngine(Engine):
             try:
                 (hidden / _DOCUMENTS).mkdir(parents=True)
                 with _guarded(f"make collection {name!r}"):
-                    shard = edge.EdgeShard.create(str(hidden / _SHARD), _config(dimensions))
+                    shard = edge.EdgeShard.create(str(hidden / _SHARD), to_config(shape))
                     for field in keyword_indexes:
                         shard.update(
                             edge.UpdateOperation.create_field_index(
@@ -221,7 +219,7 @@ class EdgeEngine(Engine):
                     shard.close()
                 for key, value in documents.items():
                     _write_atomically(hidden / _DOCUMENTS / f"{key}.json", _sealed(value))
-                _write_atomically(hidden / _DESCRIPTION, {"dimensions": dimensions})
+                _write_atomically(hidden / _DESCRIPTION, to_description(shape))
                 hidden.rename(self.root / name)
             except OSError:
                 if self.exists(name):  # made by another process meanwhile
@@ -247,12 +245,12 @@ class EdgeEngine(Engine):
             self._shapes.pop(name, None)
             shutil.rmtree(hidden)
 
-    def _dimensions(self, name: str) -> Mapping[str, int]:
+    def _shape(self, name: str) -> Shape:
         if name not in self._shapes:
             self.require(name)
             try:
                 row = read_json_object(self.root / name / _DESCRIPTION)
-                self._shapes[name] = {str(k): int(v) for k, v in row["dimensions"].items()}
+                self._shapes[name] = from_description(row)
             except (InputError, KeyError, AttributeError, TypeError, ValueError) as error:
                 raise StorageError(
                     f"{self.root / name / _DESCRIPTION} is damaged ({error}): "
@@ -261,33 +259,34 @@ class EdgeEngine(Engine):
         return self._shapes[name]
 
     def _upsert(self, name: str, points: Sequence[Point]) -> None:
-        batch = [edge.Point(p.id, dict(p.vectors), dict(p.payload)) for p in points]  # type: ignore[arg-type]
+        batch = [to_point(point) for point in points]
         with self._shard(name) as shard:
             shard.update(edge.UpdateOperation.upsert_points(batch))
 
     def _search(
         self,
         name: str,
-        vectors: Sequence[Vector],
+        vectors: Sequence[AnyVector],
         using: Sequence[str],
         limit: int,
         where: Sequence[Condition],
         exact: bool,
+        *,
+        payload: bool,
     ) -> list[list[ScoredPoint]]:
-        params = edge.SearchParams(hnsw_ef=_HNSW_EF, exact=exact)
+        conditions = to_filter(where)
         requests = [
-            edge.QueryRequest(
-                query=edge.Query.Nearest(vector, using=vector_name),  # type: ignore[arg-type]
-                limit=limit,
-                filter=_filter(where),
-                params=params,
-                with_payload=True,
-            )
-            for vector, vector_name in zip(vectors, using, strict=True)
+            to_query(vector, each, limit=limit, where=conditions, exact=exact, payload=payload)
+            for vector, each in zip(vectors, using, strict=True)
         ]
         with self._shard(name) as shard:
             found = shard.query_batch(edge.QueryBatchRequest(requests))
-        return [[ScoredPoint(str(p.id), p.score, p.payload or {}) for p in each] for each in found]
+        return [[from_scored(point) for point in each] for each in found]
+
+    def _payloads(self, name: str, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        with self._shard(name) as shard:
+            records = shard.retrieve(list(ids), True, False)
+        return {str(record.id): record.payload or {} for record in records}
 
     @contextmanager
     def _shard(self, name: str) -> Iterator[edge.EdgeShard]:
@@ -364,38 +363,6 @@ def _storage(action: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(f"cannot {action}: {error.strerror or error}") from error
-
-
-def _config(dimensions: Mapping[str, int]) -> edge.EdgeConfig:
-    return edge.EdgeConfig(
-        vectors={
-            name: edge.EdgeVectorParams(size=size, distance=edge.Distance.Dot)
-            for name, size in dimensions.items()
-        },
-        hnsw_config=edge.HnswIndexConfig(m=16, ef_construct=100, full_scan_threshold=10_000),
-    )
-
-
-def _filter(where: Sequence[Condition]) -> edge.Filter | None:
-    if not where:
-        return None
-    must: list[Any] = []
-    for condition in where:
-        if condition.any_of:
-            must.append(edge.Filter(should=[_equal(condition.key, v) for v in condition.any_of]))
-        else:
-            bounds = edge.RangeFloat(**dict(condition.bounds))
-            must.append(edge.FieldCondition(condition.key, range=bounds))
-    return edge.Filter(must=must)
-
-
-def _equal(key: str, value: Scalar) -> edge.FieldCondition:
-    if isinstance(value, bool):
-        # A Python bool becomes the integer 1 and matches nothing; numpy's stays a bool.
-        return edge.FieldCondition(key, match=edge.MatchValue(np.bool_(value)))  # type: ignore[arg-type]
-    if isinstance(value, float):
-        return edge.FieldCondition(key, range=edge.RangeFloat(gte=value, lte=value))
-    return edge.FieldCondition(key, match=edge.MatchValue(value))
 
 
 def _checksum(value: Mapping[str, Any]) -> str:

@@ -16,32 +16,27 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-import grpc
-import numpy as np
-import tenacity
 from qdrant_client import QdrantClient, models
-from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
-from qdrant_client.http.exceptions import (
-    ApiException,
-    ResponseHandlingException,
-    UnexpectedResponse,
-)
 
 from xqg_qdrant.engine.base import CollectionInfo, Engine, Point, ScoredPoint
-from xqg_qdrant.engine.filters import Condition, Scalar
-from xqg_qdrant.errors import (
-    AuthenticationError,
-    CollectionLocked,
-    CollectionNotFound,
-    EngineError,
-    EngineUnavailable,
-    InputError,
+from xqg_qdrant.engine.filters import Condition
+from xqg_qdrant.engine.server_calls import retrying, translated
+from xqg_qdrant.engine.server_models import (
+    from_params,
+    from_record,
+    from_scored,
+    to_filter,
+    to_point,
+    to_query,
+    to_sparse_config,
+    to_vectors_config,
 )
-from xqg_qdrant.fusion import Vector
+from xqg_qdrant.engine.vectors import AnyVector, Shape
+from xqg_qdrant.errors import CollectionLocked, EngineUnavailable, InputError
+from xqg_qdrant.lexical import SparseVector
 
 TIMEOUT_SECONDS = 60
 CONNECT_SECONDS = 10
-ATTEMPTS = 6
 MAX_REQUEST_BYTES = 4 * 2**20
 """Aim of one upsert; Qdrant refuses requests over 32 MiB, and advises less than 5."""
 
@@ -54,13 +49,6 @@ _OPTIMIZE_SECONDS = 600.0
 _HNSW_EF = 128
 _SEARCH_BATCH = 64
 _DOCUMENT_PREFIX = "xqg_"
-_TRANSIENT_HTTP = (408, 429, 500, 502, 503, 504)
-_TRANSIENT_GRPC = (
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,
-    grpc.StatusCode.ABORTED,
-)
 
 Result = TypeVar("Result")
 
@@ -83,7 +71,7 @@ class ServerEngine(Engine):
         self.location = location
         self._client = client
         self._grpc = bool(getattr(client._client, "_prefer_grpc", False))
-        self._shapes: dict[str, dict[str, int]] = {}
+        self._shapes: dict[str, Shape] = {}
         self._local = local  # which has neither indexes nor graphs
         self._lock: AbstractContextManager[Any] = threading.RLock() if local else nullcontext()
 
@@ -121,8 +109,8 @@ class ServerEngine(Engine):
         except ValueError as error:
             raise InputError(f"{url!r} is no server URL: {error}") from None
         try:
-            _translated(url, probe.get_collections)
-            version = _translated(url, probe.info).version
+            translated(url, probe.get_collections)
+            version = translated(url, probe.info).version
         finally:
             probe.close()
         if _version(version) < OLDEST_SERVER:
@@ -131,7 +119,7 @@ class ServerEngine(Engine):
             )
         trial = client(prefer_grpc=True, timeout=CONNECT_SECONDS)
         try:
-            _translated(url, trial.get_collections)
+            translated(url, trial.get_collections)
             prefer_grpc = True
         except EngineUnavailable:
             log.warning("%s: gRPC port %d does not answer, using REST", url, grpc_port)
@@ -169,7 +157,7 @@ class ServerEngine(Engine):
         return CollectionInfo(
             points=self.count(name),
             indexed=response.indexed_vectors_count or 0,
-            dimensions=self._dimensions(name),
+            shape=self._shape(name),
         )
 
     def read_document(self, name: str, key: str) -> dict[str, Any] | None:
@@ -188,7 +176,7 @@ class ServerEngine(Engine):
         """How many points fulfil all conditions, exactly."""
         self.require(name)
         response = self._call(
-            lambda: self._client.count(name, count_filter=_filter(where), exact=True)
+            lambda: self._client.count(name, count_filter=to_filter(where), exact=True)
         )
         return response.count
 
@@ -210,16 +198,7 @@ class ServerEngine(Engine):
                 )
 
             records, offset = self._call(page)
-            for record in records:
-                vectors = record.vector if isinstance(record.vector, dict) else {}
-                yield Point(
-                    id=str(record.id),
-                    payload=record.payload or {},
-                    vectors={
-                        vector_name: np.asarray(vector, dtype=np.float32)
-                        for vector_name, vector in vectors.items()
-                    },
-                )
+            yield from map(from_record, records)
             if offset is None:
                 return
 
@@ -261,20 +240,18 @@ class ServerEngine(Engine):
     def _create(
         self,
         name: str,
-        dimensions: dict[str, int],
+        shape: Shape,
         keyword_indexes: list[str],
         documents: dict[str, Any],
     ) -> None:
         # Not repeated on failure: it may have been carried out, and "exists already" would mislead.
         with self._lock:
-            _translated(
+            translated(
                 self.location,
                 lambda: self._client.create_collection(
                     name,
-                    vectors_config={
-                        vector_name: models.VectorParams(size=size, distance=models.Distance.DOT)
-                        for vector_name, size in dimensions.items()
-                    },
+                    vectors_config=to_vectors_config(shape),
+                    sparse_vectors_config=to_sparse_config(shape),
                     # 0 puts off the building of graphs until optimize().
                     optimizers_config=models.OptimizersConfigDiff(indexing_threshold=0),
                     metadata={_DOCUMENT_PREFIX + key: value for key, value in documents.items()},
@@ -286,13 +263,11 @@ class ServerEngine(Engine):
         self._call(lambda: self._client.delete_collection(name))
         self._shapes.pop(name, None)
 
-    def _dimensions(self, name: str) -> Mapping[str, int]:
+    def _shape(self, name: str) -> Shape:
         if name not in self._shapes:
             self.require(name)
             response = self._call(lambda: self._client.get_collection(name))
-            params = response.config.params.vectors
-            vectors = params if isinstance(params, dict) else {}
-            self._shapes[name] = {vector: each.size for vector, each in vectors.items()}
+            self._shapes[name] = from_params(response.config.params)
         return self._shapes[name]
 
     def _upsert(self, name: str, points: Sequence[Point]) -> None:
@@ -308,10 +283,7 @@ class ServerEngine(Engine):
             if batch and size + cost > MAX_REQUEST_BYTES:
                 self._send(name, batch)
                 batch, size = [], 0
-            vectors: dict[str, Any] = {key: each.tolist() for key, each in point.vectors.items()}
-            batch.append(
-                models.PointStruct(id=point.id, vector=vectors, payload=dict(point.payload))
-            )
+            batch.append(to_point(point))
             size += cost
         self._send(name, batch)
 
@@ -319,30 +291,30 @@ class ServerEngine(Engine):
         self._call(lambda: self._client.upsert(name, points=batch, wait=True))
 
     def _request_bytes(self, point: Point) -> int:
-        """What a point takes in a request: floats are 4 bytes over gRPC, about 21 as JSON."""
-        floats = sum(len(vector) for vector in point.vectors.values())
+        """What a point takes in a request: numbers are 4 bytes over gRPC, about 21 as JSON."""
+        numbers = sum(
+            2 * len(vector.indices) if isinstance(vector, SparseVector) else vector.size
+            for vector in point.vectors.values()
+        )
         payload = len(json.dumps(point.payload, ensure_ascii=False).encode())
-        return floats * (4 if self._grpc else 21) + payload + 64
+        return numbers * (4 if self._grpc else 21) + payload + 64
 
     def _search(
         self,
         name: str,
-        vectors: Sequence[Vector],
+        vectors: Sequence[AnyVector],
         using: Sequence[str],
         limit: int,
         where: Sequence[Condition],
         exact: bool,
+        *,
+        payload: bool,
     ) -> list[list[ScoredPoint]]:
+        conditions = to_filter(where)
+        params = None if self._local else models.SearchParams(hnsw_ef=_HNSW_EF, exact=exact)
         requests = [
-            models.QueryRequest(
-                query=vector.tolist(),
-                using=vector_name,
-                limit=limit,
-                filter=_filter(where),
-                params=None if self._local else models.SearchParams(hnsw_ef=_HNSW_EF, exact=exact),
-                with_payload=True,
-            )
-            for vector, vector_name in zip(vectors, using, strict=True)
+            to_query(vector, each, limit=limit, where=conditions, params=params, payload=payload)
+            for vector, each in zip(vectors, using, strict=True)
         ]
         found: list[list[ScoredPoint]] = []
         for start in range(0, len(requests), _SEARCH_BATCH):
@@ -351,90 +323,18 @@ class ServerEngine(Engine):
                 return self._client.query_batch_points(name, requests=part)
 
             found += [
-                [ScoredPoint(str(p.id), p.score, p.payload or {}) for p in response.points]
-                for response in self._call(query)
+                [from_scored(point) for point in response.points] for response in self._call(query)
             ]
         return found
+
+    def _payloads(self, name: str, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        records = self._call(lambda: self._client.retrieve(name, list(ids), with_payload=True))
+        return {str(record.id): record.payload or {} for record in records}
 
     def _call(self, request: Callable[[], Result]) -> Result:
         """Make a request that may be repeated without harm."""
         with self._lock:
-            return _translated(self.location, lambda: _retrying()(request))
-
-
-def _retrying() -> tenacity.Retrying:
-    return tenacity.Retrying(
-        stop=tenacity.stop_after_attempt(ATTEMPTS),
-        wait=_wait,
-        retry=tenacity.retry_if_exception(_is_transient),
-        before_sleep=tenacity.before_sleep_log(log, logging.INFO),
-        reraise=True,
-    )
-
-
-_backoff = tenacity.wait_exponential_jitter(multiplier=0.25, max=20.0, jitter=1.0)
-
-
-def _wait(state: tenacity.RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    if isinstance(error, ResourceExhaustedResponse):
-        return min(float(error.retry_after_s), 60.0) + _backoff(state)
-    return _backoff(state)
-
-
-def _is_transient(error: BaseException) -> bool:
-    if isinstance(error, UnexpectedResponse):
-        return error.status_code in _TRANSIENT_HTTP
-    if isinstance(error, grpc.RpcError):
-        return _grpc_code(error) in _TRANSIENT_GRPC
-    return isinstance(error, ResponseHandlingException | ResourceExhaustedResponse)
-
-
-def _translated(location: str, request: Callable[[], Result]) -> Result:
-    """Make a request, and turn both of the client's exception trees into errors of ours."""
-    try:
-        return request()
-    except UnexpectedResponse as error:
-        text = error.content.decode("utf-8", "replace")[:500]
-        raise _error(location, error.status_code or 500, text) from error
-    except grpc.RpcError as error:
-        code = _grpc_code(error)
-        details = error.details() if isinstance(error, grpc.Call) else str(error)
-        status = {
-            grpc.StatusCode.UNAUTHENTICATED: 401,
-            grpc.StatusCode.PERMISSION_DENIED: 403,
-            grpc.StatusCode.NOT_FOUND: 404,
-        }.get(code, 503 if code in _TRANSIENT_GRPC else 400)
-        raise _error(location, status, details or str(code)) from error
-    except ResourceExhaustedResponse as error:
-        raise _error(location, 429, str(error)) from error
-    except (ResponseHandlingException, ApiException) as error:
-        source = getattr(error, "source", error)
-        raise EngineUnavailable(
-            f"no answer from the Qdrant server at {location} ({source}): is it running, and is "
-            "the URL right? 'docker compose up -d' starts one on http://localhost:6333"
-        ) from error
-    except (ValueError, TypeError, QdrantException, NotImplementedError) as error:
-        raise EngineError(f"{location}: {error}") from error
-
-
-def _error(location: str, status: int, text: str) -> EngineError | CollectionNotFound:
-    if status in (401, 403):
-        return AuthenticationError(
-            f"the Qdrant server at {location} refused the API key (status {status}): give the "
-            "right one with --api-key, api_key= or QDRANT_API_KEY"
-        )
-    if status == 404:
-        return CollectionNotFound(f"{location}: {text}")
-    if status in _TRANSIENT_HTTP:
-        return EngineUnavailable(
-            f"the Qdrant server at {location} cannot serve now (status {status}): {text}"
-        )
-    return EngineError(f"the Qdrant server at {location} refused (status {status}): {text}")
-
-
-def _grpc_code(error: grpc.RpcError) -> grpc.StatusCode:
-    return error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
+            return translated(self.location, lambda: retrying()(request))
 
 
 def _version(text: str) -> tuple[int, int]:
@@ -443,23 +343,3 @@ def _version(text: str) -> tuple[int, int]:
         return int(major), int(minor)
     except ValueError:
         return OLDEST_SERVER  # a development build
-
-
-def _filter(where: Sequence[Condition]) -> models.Filter | None:
-    if not where:
-        return None
-    must: list[Any] = []
-    for condition in where:
-        if condition.any_of:
-            should: list[Any] = [_equal(condition.key, value) for value in condition.any_of]
-            must.append(models.Filter(should=should))
-        else:
-            bounds = models.Range(**dict(condition.bounds))
-            must.append(models.FieldCondition(key=condition.key, range=bounds))
-    return models.Filter(must=must)
-
-
-def _equal(key: str, value: Scalar) -> models.FieldCondition:
-    if isinstance(value, float):
-        return models.FieldCondition(key=key, range=models.Range(gte=value, lte=value))
-    return models.FieldCondition(key=key, match=models.MatchValue(value=value))

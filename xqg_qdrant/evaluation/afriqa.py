@@ -21,6 +21,7 @@ def retrieve_afriqa(
     *,
     layout: str = DEFAULT_LAYOUT,
     alpha: float | None = None,
+    hybrid: bool = False,
     measures: Iterable[str] = MEASURES,
     detect_language: bool = False,
     plain: bool = False,
@@ -34,6 +35,7 @@ def retrieve_afriqa(
         queries: generated queries for the passages, a JSONL file or queries; may be none.
         layout: of the collection.
         alpha: the paper's; the layout's default when None.
+        hybrid: with lexical vectors beside the dense ones, fused.
         measures: those that the run is for: they say how many hits a question it needs.
         detect_language: detect the language of questions instead of telling it.
         plain: ask without the queries too, for a baseline.
@@ -55,6 +57,7 @@ def retrieve_afriqa(
         [asked.qrel for asked in data.questions],
         layout=layout,
         alpha=alpha,
+        hybrid=hybrid,
         depth=depth_of(measures),
         detect_language=detect_language,
         plain=plain,

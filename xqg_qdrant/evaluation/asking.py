@@ -29,6 +29,7 @@ def load(
     *,
     layout: str,
     alpha: float | None = None,
+    hybrid: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> IngestReport:
     """Load passages and queries, or find them loaded by an earlier run.
@@ -38,7 +39,13 @@ def load(
         XqgError: loading failed.
     """
     report = client.ingest(
-        collection, passages, queries, layout=layout, alpha=alpha, progress=progress
+        collection,
+        passages,
+        queries,
+        layout=layout,
+        alpha=alpha,
+        hybrid=hybrid,
+        progress=progress,
     )
     if report.points != report.passages:
         raise CollectionMismatch(
@@ -134,6 +141,7 @@ def load_data(
     *,
     layout: str,
     alpha: float | None,
+    hybrid: bool,
     plain: bool,
     progress: Callable[[Progress], None] | None,
 ) -> Loaded:
@@ -143,21 +151,47 @@ def load_data(
         CollectionMismatch: a collection found holds other data.
         XqgError: loading failed.
     """
+    collection += "-hybrid" if hybrid else ""
     alone = collection
     if queries:
         collection = f"{collection}-queries-{layout}"
     keeps_plain = layout_named(layout).plain_vector() is not None
     if plain and not keeps_plain and isinstance(passages, Iterator):
         passages = list(passages)  # they are needed twice
-    report = load(
-        client, collection, passages, queries, layout=layout, alpha=alpha, progress=progress
-    )
+
+    def loaded(name: str, queries: Queries) -> IngestReport:
+        return load(
+            client,
+            name,
+            passages,
+            queries,
+            layout=layout,
+            alpha=alpha,
+            hybrid=hybrid,
+            progress=progress,
+        )
+
+    report = loaded(collection, queries)
     if plain and not keeps_plain:
-        load(client, alone, passages, layout=layout, alpha=alpha, progress=progress)
-    name = report.encoder
+        loaded(alone, ())
+    baseline = system_name(report.encoder, hybrid=hybrid)
+    name = baseline
     if report.queries:
-        name = f"{report.encoder} + queries, {report.layout}, alpha {report.alpha:g}"
-    return Loaded(client, name, collection, report.encoder, collection if keeps_plain else alone)
+        name = system_name(
+            report.encoder, "queries", report.layout, report.alpha, hybrid=report.hybrid
+        )
+    return Loaded(client, name, collection, baseline, collection if keeps_plain else alone)
+
+
+def system_name(
+    encoder: str, augment: str = "none", layout: str = "", alpha: float = 0.0, *, hybrid: bool
+) -> str:
+    """A system as tables call it: what it consists of."""
+    name = f"{encoder}, hybrid" if hybrid else encoder
+    if augment == "none":
+        return name
+    name = f"{name} + {augment}, {layout}"
+    return f"{name}, alpha {alpha:g}" if layout_named(layout).default_alpha else name
 
 
 def retrieve(
@@ -170,6 +204,7 @@ def retrieve(
     *,
     layout: str = DEFAULT_LAYOUT,
     alpha: float | None = None,
+    hybrid: bool = False,
     depth: int = DEPTH,
     detect_language: bool = False,
     plain: bool = False,
@@ -187,6 +222,7 @@ def retrieve(
         qrels: their answers.
         layout: of the collection.
         alpha: the paper's; the layout's default when None.
+        hybrid: with lexical vectors beside the dense ones, fused.
         depth: hits a question.
         detect_language: detect the language of questions instead of telling it.
         plain: ask without the queries too, for a baseline.
@@ -209,6 +245,7 @@ def retrieve(
         queries,
         layout=layout,
         alpha=alpha,
+        hybrid=hybrid,
         plain=plain,
         progress=progress,
     )

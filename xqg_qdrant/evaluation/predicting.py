@@ -23,6 +23,7 @@ def predict(
     *,
     layout: str = DEFAULT_LAYOUT,
     alpha: float | None = None,
+    hybrid: bool = False,
     depth: int = DEPTH,
     detect_language: bool = False,
     plain: bool = False,
@@ -38,6 +39,7 @@ def predict(
         questions: to ask.
         layout: of the collection.
         alpha: the paper's; the layout's default when None.
+        hybrid: with lexical vectors beside the dense ones, fused.
         depth: passages a question.
         detect_language: detect the language of questions instead of telling it.
         plain: ask without the queries too, for a baseline.
@@ -58,6 +60,7 @@ def predict(
         queries,
         layout=layout,
         alpha=alpha,
+        hybrid=hybrid,
         plain=plain,
         progress=progress,
     )

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from xqg_qdrant.client import Client
 from xqg_qdrant.corpus.xquad_r import PlacedQuestion, XquadR
 from xqg_qdrant.errors import InputError
-from xqg_qdrant.evaluation.asking import ask, load
+from xqg_qdrant.evaluation.asking import ask, load, system_name
 from xqg_qdrant.evaluation.measures import MEASURES, JudgedRun, Row, depth_of, rows_of, score
 from xqg_qdrant.layouts import DEFAULT_LAYOUT, layout_named
 from xqg_qdrant.loader import Progress
@@ -28,6 +28,7 @@ def retrieve_xquad_r(
     augment: Augment = "none",
     layout: str = DEFAULT_LAYOUT,
     alpha: float | None = None,
+    hybrid: bool = False,
     articles: tuple[int, int] | None = None,
     measures: Iterable[str] = MEASURES,
     detect_language: bool = False,
@@ -46,6 +47,7 @@ def retrieve_xquad_r(
         augment: what stands in for generated queries.
         layout: of the collections.
         alpha: the paper's; the layout's default when None.
+        hybrid: with lexical vectors beside the dense ones, fused.
         articles: first and last article, from 1, whose questions are asked; all when None. The
             others' paragraphs stay in the pool, and their questions augment them all the same.
         measures: those that the run is for: they say how many hits a question it needs.
@@ -62,18 +64,18 @@ def retrieve_xquad_r(
     depth = depth_of(measures)
     counted = data.of_articles(articles)
     chosen = layout_named(layout)
-    alpha = chosen.default_alpha if alpha is None else alpha
+    alpha = chosen.chosen_alpha(alpha, hybrid=hybrid)
     if augment == "none":
         folds: list[tuple[list[GeneratedQuery], Sequence[PlacedQuestion]]] = [([], counted)]
     elif augment == "sentences":
         folds = [(list(_sentences(data)), counted)]
-        layout = "fused"
+        layout = "fused" if chosen.default_alpha else layout
     else:
         folds = [_fold(data.questions, counted, fold) for fold in range(FOLDS)]
     run: dict[str, Sequence[ScoredPassage]] = {}
     encoder = ""
     for number, (queries, asked) in enumerate(folds):
-        collection = f"xquad-r-{augment}-{layout}-{number}"
+        collection = f"xquad-r-{augment}-{layout}-{number}" + ("-hybrid" if hybrid else "")
         report = load(
             client,
             collection,
@@ -81,12 +83,13 @@ def retrieve_xquad_r(
             queries,
             layout=layout,
             alpha=alpha,
+            hybrid=hybrid,
             progress=progress,
         )
         encoder = report.encoder
         questions = [placed.question for placed in asked]
         run.update(ask(client, collection, questions, detect_language=detect_language, depth=depth))
-    system = encoder if augment == "none" else f"{encoder} + {augment}, {layout}, alpha {alpha:g}"
+    system = system_name(encoder, augment, layout, alpha, hybrid=hybrid)
     return JudgedRun(
         system,
         tuple(placed.qrel for placed in counted),

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from xqg_qdrant.collection import (
@@ -17,6 +16,7 @@ from xqg_qdrant.collection import (
 )
 from xqg_qdrant.corpus.staging import Augmented, Staging, counted
 from xqg_qdrant.engine.base import Engine, Point, check_collection_name
+from xqg_qdrant.engine.vectors import MAX_MULTIVECTOR_FLOATS, AnyVector
 from xqg_qdrant.errors import (
     CollectionMismatch,
     EngineError,
@@ -26,62 +26,22 @@ from xqg_qdrant.errors import (
     UnfinishedIngest,
     XqgError,
 )
-from xqg_qdrant.fusion import check_alpha, query_share
+from xqg_qdrant.fusion import query_share
 from xqg_qdrant.languages import parse_languages
 from xqg_qdrant.layouts import DEFAULT_LAYOUT, layout_named
+from xqg_qdrant.lexical import PASSAGE, SPARSE_VECTOR, Lexical, LexicalSettings
+from xqg_qdrant.loader.documents import LEXICAL, MANIFEST, STATISTICS, read_lengths, read_manifest
 from xqg_qdrant.loader.journal import JOURNAL, Journal
+from xqg_qdrant.loader.lengths import mean_lengths, texts_of
+from xqg_qdrant.loader.report import IngestReport
 from xqg_qdrant.models.encoder import Encoder, passage_text
 from xqg_qdrant.records import GeneratedQuery, Passage, Progress
 
-MANIFEST = "manifest"
-STATISTICS = "statistics"
 BATCH_SIZE = 128
 MAX_BATCH_SIZE = 4_096
+_TERMS_PER_PASSAGE = 1_000
 CHECKPOINT_SECONDS = 2.0
 """Between two entries in the journal: what a killed run does again at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class IngestReport:
-    """What an ingest did.
-
-    Attributes:
-        collection: its name.
-        location: of the collection.
-        dry_run: nothing was written.
-        passages: in the input, duplicates left out.
-        queries: in the input, by language.
-        duplicates: passages dropped as word-for-word repetitions.
-        resumed_at: passages that an earlier run had loaded already.
-        truncated_passages: passages longer than the encoder takes, cut (in this run).
-        truncated_queries: queries longer than the encoder takes, cut (in this run).
-        points: in the collection afterwards; None after a dry run.
-        encoder: its name.
-        layout: of the collection.
-        alpha: the paper's.
-        query_share: the queries' mean share of a fused vector's mass at that alpha, from 0 to 1.
-        seconds: that this run took.
-    """
-
-    collection: str
-    location: str
-    dry_run: bool
-    passages: int
-    queries: dict[str, int]
-    duplicates: int
-    resumed_at: int
-    truncated_passages: int
-    truncated_queries: int
-    points: int | None
-    encoder: str
-    layout: str
-    alpha: float
-    query_share: float
-    seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        """As a JSON object."""
-        return asdict(self)
 
 
 def ingest(
@@ -92,6 +52,7 @@ def ingest(
     *,
     encoder: Encoder,
     layout: str = DEFAULT_LAYOUT,
+    hybrid: bool = False,
     alpha: float | None = None,
     languages: Iterable[str] = (),
     generator: str | None = None,
@@ -112,7 +73,9 @@ def ingest(
         passages: checked passages, each with where it stands (for messages).
         queries: checked generated queries of these passages, in any order.
         encoder: makes the vectors.
-        layout: ``per-language`` or ``fused``.
+        layout: a name in :data:`xqg_qdrant.layouts.LAYOUTS`.
+        hybrid: keep a lexical vector of every passage and its queries too, see
+            :mod:`xqg_qdrant.lexical`.
         alpha: the paper's, from 0 to 1; the layout's default when None.
         languages: that later ingests will bring queries in, beside those of ``queries``.
         generator: what wrote the queries, in your words; kept in the manifest.
@@ -131,7 +94,7 @@ def ingest(
     began = time.monotonic()
     check_collection_name(collection)
     chosen = layout_named(layout)
-    alpha = chosen.default_alpha if alpha is None else check_alpha(alpha)
+    alpha = chosen.chosen_alpha(alpha, hybrid=hybrid)
     if isinstance(batch_size, bool) or not 1 <= batch_size <= MAX_BATCH_SIZE:
         raise InputError(f"batch_size is {batch_size}: give a number from 1 to {MAX_BATCH_SIZE:,}")
     extra_languages = parse_languages(languages)
@@ -148,7 +111,9 @@ def ingest(
             alpha=alpha,
             languages=tuple(sorted({*staging.queries, *extra_languages})),
             generator=generator,
+            lexical=LexicalSettings() if hybrid else None,
         )
+        _check_rows(manifest, staging)
         journal = Journal(input=staging.fingerprint, batch_size=batch_size, total=staging.passages)
         run = _Run(engine, collection, staging, encoder, manifest, journal, progress)
         if dry_run:
@@ -171,8 +136,9 @@ def ingest(
             points=None if dry_run else engine.count(collection),
             encoder=encoder.name,
             layout=layout,
+            hybrid=hybrid,
             alpha=alpha,
-            query_share=_mean_share(manifest, staging),
+            query_share=mean_share(manifest, staging.passages, sum(staging.queries.values())),
             seconds=time.monotonic() - began,
         )
 
@@ -197,6 +163,7 @@ class _Run:
         self.manifest = manifest
         self.journal = journal
         self.progress = progress
+        self.lexical: Lexical | None = None
         self.truncated_passages = 0
         self.truncated_queries = 0
         self._written_at = time.monotonic()
@@ -207,16 +174,34 @@ class _Run:
             self.engine.delete(self.name)
         if self.engine.exists(self.name):
             self.engine.ensure_indexes(self.name, KEYWORD_INDEXES)
+            self._prepare_lexical(read_lengths(self.engine, self.name))
             self._write_journal()
             return
         self.engine.ensure_space(self.name, self._estimated_bytes())
         self.journal.created = True
+        documents = {MANIFEST: self.manifest.to_json(), JOURNAL: self.journal.to_json()}
+        self._prepare_lexical({})
+        if self.lexical is not None:
+            documents[LEXICAL] = {"lengths": self.lexical.lengths}
         self.engine.create(
             self.name,
-            dict.fromkeys(self.manifest.vector_names, self.manifest.dimension),
+            self.manifest.dimensions,
             KEYWORD_INDEXES,
-            {MANIFEST: self.manifest.to_json(), JOURNAL: self.journal.to_json()},
+            documents,
+            multivectors=self.manifest.layout_object.multivectors,
+            sparse=self.manifest.sparse_names,
         )
+
+    def _prepare_lexical(self, known: dict[str, float]) -> None:
+        """Count the terms of fields whose mean length is not known yet, in a pass of its own."""
+        settings = self.manifest.lexical
+        if settings is None:
+            return
+        wanted = {PASSAGE, *self.staging.queries} - known.keys()
+        lengths = mean_lengths(self.staging, settings, wanted) if wanted else {}
+        self.lexical = Lexical(settings, known | lengths)
+        if wanted and self.engine.exists(self.name):
+            self.engine.write_document(self.name, LEXICAL, {"lengths": self.lexical.lengths})
 
     def adopt(self, *, restart: bool, writing: bool) -> bool:
         """Go on with an existing collection; False if it is to be made anew.
@@ -288,13 +273,16 @@ class _Run:
         layout, points, start = self.manifest.layout_object, [], 0
         for row, each in enumerate(batch):
             end = start + len(each.queries)
-            named = layout.point_vectors(
+            named: dict[str, AnyVector] = {}
+            named |= layout.point_vectors(
                 passages[row],
                 vectors[start:end],
                 [query.lang for query in each.queries],
                 alpha=self.manifest.alpha,
                 languages=self.manifest.languages,
             )
+            if self.lexical is not None:
+                named[SPARSE_VECTOR] = self.lexical.passage_vector(*texts_of(each))
             payload = build_payload(each.passage, each.queries)
             points.append(Point(point_id(each.passage.id), payload, named))
             start = end
@@ -354,48 +342,34 @@ class _Run:
         self._written_at = time.monotonic()
 
     def _estimated_bytes(self) -> int:
-        vectors = len(self.manifest.vector_names) * self.manifest.dimension * 4
-        return self.journal.total * (vectors + 1_024)
+        rows = sum(self.staging.queries.values()) if self.manifest.layout_object.multivectors else 0
+        numbers = self.journal.total * sum(self.manifest.dimensions.values())
+        numbers += rows * self.manifest.dimension
+        terms = _TERMS_PER_PASSAGE * len(self.manifest.sparse_names)
+        return numbers * 4 + self.journal.total * (8 * terms + 1_024)
 
     def _tell(self, stage: str) -> None:
         if self.progress is not None:
             self.progress(Progress(stage, self.journal.done, self.journal.total))
 
 
-def read_manifest(engine: Engine, name: str) -> CollectionManifest:
-    """The manifest of a collection.
-
-    Raises:
-        CollectionNotFound: there is no such collection.
-        CollectionMismatch: it was not made by xqg-qdrant, or by a release too new or too old.
-    """
-    row = engine.read_document(name, MANIFEST)
-    if row is None:
-        raise CollectionMismatch(
-            f"collection {name!r} at {engine.location} has no manifest, xqg-qdrant did not make "
-            "it: choose another name"
+def _check_rows(manifest: CollectionManifest, staging: Staging) -> None:
+    """Refuse more queries of one passage than a multivector has room for, before any work."""
+    if not manifest.layout_object.multivectors:
+        return
+    passage_id, queries = staging.most_queries()
+    most = (MAX_MULTIVECTOR_FLOATS - 1) // manifest.dimension - 1
+    if queries > most:
+        raise InputError(
+            f"passage {passage_id!r} has {queries:,} queries: layout {manifest.layout!r} has room "
+            f"for {most:,} at dimension {manifest.dimension}; give fewer, or choose another layout"
         )
-    return CollectionManifest.from_json(row, name)
 
 
-def read_journal(engine: Engine, name: str) -> Journal | None:
-    """The journal of the last ingest into a collection, if there is one."""
-    row = engine.read_document(name, JOURNAL)
-    return None if row is None else Journal.from_json(row, name)
-
-
-def read_statistics(engine: Engine, name: str) -> Mapping[str, Any]:
-    """Passages, and queries by language, as the last complete ingest left them; else empty."""
-    return engine.read_document(name, STATISTICS) or {}
-
-
-def _mean_share(manifest: CollectionManifest, staging: Staging) -> float:
-    total = sum(staging.queries.values())
-    fused_vectors = len(manifest.vector_names)
-    if manifest.layout_object.plain_vector() is not None:
-        fused_vectors -= 1
-    mean = total / (staging.passages * fused_vectors) if fused_vectors else 0.0
-    return query_share(manifest.alpha, mean)
+def mean_share(manifest: CollectionManifest, passages: int, queries: int) -> float:
+    """The queries' mean share of a fused vector's mass, from 0 to 1."""
+    sums = passages * manifest.layout_object.sums(manifest.languages)
+    return query_share(manifest.alpha, queries / sums) if sums else 0.0
 
 
 def _point_bytes(points: list[Point]) -> int:

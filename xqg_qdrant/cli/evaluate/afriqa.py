@@ -28,6 +28,7 @@ from xqg_qdrant.models.manifest import DEFAULT_ENCODER
 )
 @shared.queries
 @options.layout
+@options.hybrid
 @options.alpha
 @shared.detect
 @click.option("--titles", is_flag=True, help="Give passages their article's title.")
@@ -44,6 +45,7 @@ def afriqa(
     languages: tuple[str, ...],
     queries: str | None,
     layout: str,
+    hybrid: bool,
     alpha: float | None,
     detect: bool,
     titles: bool,
@@ -78,6 +80,7 @@ def afriqa(
             data,
             queries or (),
             layout=layout,
+            hybrid=hybrid,
             alpha=alpha,
             measures=to.measures,
             detect_language=detect,
@@ -93,6 +96,7 @@ def afriqa(
             languages=languages,
             queries=queries,
             layout=layout,
+            hybrid=hybrid,
             alpha="the layout's default" if alpha is None else alpha,
             detect=detect,
             titles=titles,

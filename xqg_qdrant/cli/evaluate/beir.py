@@ -36,6 +36,7 @@ def collection_slug(path: Path) -> str:
 )
 @shared.queries
 @options.layout
+@options.hybrid
 @options.alpha
 @shared.detect
 @shared.baseline(shared.PLAIN)
@@ -51,6 +52,7 @@ def beir(
     lang: str,
     queries: str | None,
     layout: str,
+    hybrid: bool,
     alpha: float | None,
     detect: bool,
     baseline: str | None,
@@ -85,6 +87,7 @@ def beir(
             data.questions,
             data.qrels,
             layout=layout,
+            hybrid=hybrid,
             alpha=alpha,
             depth=depth_of(to.measures),
             detect_language=detect,
@@ -99,6 +102,7 @@ def beir(
             split=split,
             queries=queries,
             layout=layout,
+            hybrid=hybrid,
             alpha="the layout's default" if alpha is None else alpha,
             detect=detect,
         ),

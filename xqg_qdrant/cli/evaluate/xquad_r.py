@@ -73,6 +73,7 @@ articles_option = click.option(
     "odd ones ask, then the other way round; none ever meets itself.",
 )
 @options.layout
+@options.hybrid
 @options.alpha
 @shared.detect
 @articles_option
@@ -90,6 +91,7 @@ def xquad_r(
     augment: str,
     two_fold: bool,
     layout: str,
+    hybrid: bool,
     alpha: float | None,
     detect: bool,
     articles: tuple[int, int] | None,
@@ -133,6 +135,7 @@ def xquad_r(
                 data,
                 augment=cast("Augment", augment),
                 layout=layout,
+                hybrid=hybrid,
                 alpha=alpha,
                 articles=articles,
                 measures=to.measures,
@@ -150,6 +153,7 @@ def xquad_r(
             folder=folder,
             augment=augment,
             layout=layout,
+            hybrid=hybrid,
             alpha="the layout's default" if alpha is None else alpha,
             detect=detect,
             articles="all" if articles is None else "{}-{}".format(*articles),

@@ -1,0 +1,132 @@
+"""Our shapes, points, vectors and conditions in Qdrant Edge's own classes, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import qdrant_edge as edge
+
+from xqg_qdrant.engine.base import Point, ScoredPoint
+from xqg_qdrant.engine.filters import Condition, Scalar
+from xqg_qdrant.engine.vectors import AnyVector, Shape
+from xqg_qdrant.lexical import SparseVector
+
+_HNSW_EF = 128
+
+
+def to_config(shape: Shape) -> edge.EdgeConfig:
+    """The configuration of a shard."""
+    rows = edge.MultiVectorConfig(edge.MultiVectorComparator.MaxSim)
+    return edge.EdgeConfig(
+        vectors={
+            name: edge.EdgeVectorParams(
+                size=size,
+                distance=edge.Distance.Dot,
+                multivector_config=rows if name in shape.multivectors else None,
+            )
+            for name, size in shape.dimensions.items()
+        },
+        sparse_vectors={
+            name: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf) for name in shape.sparse
+        },
+        hnsw_config=edge.HnswIndexConfig(m=16, ef_construct=100, full_scan_threshold=10_000),
+    )
+
+
+def to_point(point: Point) -> edge.Point:
+    """A point to write."""
+    vectors: dict[str, Any] = {
+        name: _to_sparse(vector) if isinstance(vector, SparseVector) else vector
+        for name, vector in point.vectors.items()
+    }
+    return edge.Point(point.id, vectors, dict(point.payload))
+
+
+def from_record(record: Any) -> Point:
+    """A point that was read."""
+    named = record.vector if isinstance(record.vector, dict) else {}
+    vectors: dict[str, AnyVector] = {}
+    for name, vector in named.items():
+        if isinstance(vector, edge.SparseVector):
+            vectors[name] = SparseVector(
+                np.array(vector.indices, dtype=np.uint32), np.array(vector.values, dtype=np.float32)
+            )
+        else:
+            vectors[name] = np.asarray(vector, dtype=np.float32)
+    return Point(id=str(record.id), payload=record.payload or {}, vectors=vectors)
+
+
+def to_query(
+    vector: AnyVector,
+    using: str,
+    *,
+    limit: int,
+    where: edge.Filter | None,
+    exact: bool,
+    payload: bool,
+) -> edge.QueryRequest:
+    """One question."""
+    value: Any = _to_sparse(vector) if isinstance(vector, SparseVector) else vector
+    return edge.QueryRequest(
+        query=edge.Query.Nearest(value, using=using),
+        limit=limit,
+        filter=where,
+        params=edge.SearchParams(hnsw_ef=_HNSW_EF, exact=exact),
+        with_payload=payload,
+    )
+
+
+def from_scored(point: Any) -> ScoredPoint:
+    """A point found."""
+    return ScoredPoint(str(point.id), point.score, point.payload or {})
+
+
+def to_filter(where: Sequence[Condition]) -> edge.Filter | None:
+    """Conditions that all must hold."""
+    if not where:
+        return None
+    must: list[Any] = []
+    for condition in where:
+        if condition.any_of:
+            must.append(edge.Filter(should=[_equal(condition.key, v) for v in condition.any_of]))
+        else:
+            bounds = edge.RangeFloat(**dict(condition.bounds))
+            must.append(edge.FieldCondition(condition.key, range=bounds))
+    return edge.Filter(must=must)
+
+
+def to_description(shape: Shape) -> dict[str, Any]:
+    """A shape as JSON."""
+    return {
+        "dimensions": dict(shape.dimensions),
+        "multivectors": sorted(shape.multivectors),
+        "sparse": sorted(shape.sparse),
+    }
+
+
+def from_description(row: Mapping[str, Any]) -> Shape:
+    """A shape from JSON; collections of before there were others have dense vectors alone.
+
+    Raises:
+        KeyError, AttributeError, TypeError, ValueError: it is none.
+    """
+    return Shape(
+        {str(name): int(size) for name, size in row["dimensions"].items()},
+        frozenset(row.get("multivectors", ())),
+        frozenset(row.get("sparse", ())),
+    )
+
+
+def _to_sparse(vector: SparseVector) -> edge.SparseVector:
+    return edge.SparseVector(vector.indices.tolist(), vector.values.tolist())
+
+
+def _equal(key: str, value: Scalar) -> edge.FieldCondition:
+    if isinstance(value, bool):
+        # A Python bool becomes the integer 1 and matches nothing; numpy's stays a bool.
+        return edge.FieldCondition(key, match=edge.MatchValue(np.bool_(value)))  # type: ignore[arg-type]
+    if isinstance(value, float):
+        return edge.FieldCondition(key, range=edge.RangeFloat(gte=value, lte=value))
+    return edge.FieldCondition(key, match=edge.MatchValue(value))

@@ -1,0 +1,59 @@
+"""What is kept with a collection beside its points: manifest, journal, statistics, lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from xqg_qdrant.collection import CollectionManifest
+from xqg_qdrant.engine.base import Engine
+from xqg_qdrant.errors import CollectionMismatch, StorageError
+from xqg_qdrant.loader.journal import JOURNAL, Journal
+
+MANIFEST = "manifest"
+STATISTICS = "statistics"
+LEXICAL = "lexical"
+
+
+def read_manifest(engine: Engine, name: str) -> CollectionManifest:
+    """The manifest of a collection.
+
+    Raises:
+        CollectionNotFound: there is no such collection.
+        CollectionMismatch: it was not made by xqg-qdrant, or by a release too new or too old.
+    """
+    row = engine.read_document(name, MANIFEST)
+    if row is None:
+        raise CollectionMismatch(
+            f"collection {name!r} at {engine.location} has no manifest, xqg-qdrant did not make "
+            "it: choose another name"
+        )
+    return CollectionManifest.from_json(row, name)
+
+
+def read_journal(engine: Engine, name: str) -> Journal | None:
+    """The journal of the last ingest into a collection, if there is one."""
+    row = engine.read_document(name, JOURNAL)
+    return None if row is None else Journal.from_json(row, name)
+
+
+def read_statistics(engine: Engine, name: str) -> Mapping[str, Any]:
+    """Passages, and queries by language, as the last complete ingest left them; else empty."""
+    return engine.read_document(name, STATISTICS) or {}
+
+
+def read_lengths(engine: Engine, name: str) -> dict[str, float]:
+    """The mean number of terms of a hybrid collection's passages, by field; else empty.
+
+    They are those of the ingest that first had the field, and stay: vectors hang on them.
+
+    Raises:
+        StorageError: the document is damaged.
+    """
+    row = engine.read_document(name, LEXICAL) or {"lengths": {}}
+    try:
+        return {str(field): float(length) for field, length in row["lengths"].items()}
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
+        raise StorageError(
+            f"the mean lengths of collection {name!r} are damaged ({error}): build it again"
+        ) from None
