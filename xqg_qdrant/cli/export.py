@@ -49,7 +49,8 @@ Options = TypeVar("Options", bound="DataclassInstance")
 @click.option(
     "--trim-vocab",
     metavar="LANGS|FILES",
-    help="Keep only tokens of these languages or texts: 'sw,ar', 'passages.jsonl'.",
+    help="Keep only tokens of these languages or texts: 'sw,ar', 'passages.jsonl'. Texts keep far "
+    "fewer; those of the passages must be among them.",
 )
 @click.option("--name", help="Name of the model.  [default: the folder's]")
 @click.option("--pooling", type=click.Choice(POOLINGS), help="How tokens make a vector.")
@@ -184,10 +185,16 @@ def _own(options_class: type[Options], settings: dict[str, Any], kind: str) -> O
 
 def _print(exported: Exported) -> None:
     manifest = exported.manifest
+    trimmed = manifest.get("vocabulary")
     options.print_fields(
         {
             "model": f"{manifest['name']} ({manifest['kind']}, {manifest['precision']})",
             "folder": exported.folder,
+            **(
+                {"vocabulary": f"{trimmed['tokens']:,} of {trimmed['tokens_before']:,} tokens"}
+                if trimmed
+                else {}
+            ),
             **{
                 name: f"{entry['bytes'] / 1e6:,.1f} MB" for name, entry in manifest["files"].items()
             },

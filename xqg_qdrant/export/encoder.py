@@ -93,7 +93,7 @@ def export_encoder(
         trimmed = trim(transformer, tokenizer, select_tokens(tokenizer, option, always=always))
         (pad_token_id,) = trimmed.renumber([pad_token_id])
         vocabulary = {
-            "trimmed_to": trim_vocab,
+            "trimmed_to": str(option),
             "tokens": trimmed.tokens,
             "tokens_before": trimmed.tokens_before,
         }

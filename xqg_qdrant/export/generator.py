@@ -116,7 +116,7 @@ def export_generator(
         trimmed = trim(model, tokenizer, keep, multiple=TOKEN_GROUP)
         model, tokenizer = trimmed.model, trimmed.tokenizer
         vocabulary = {
-            "trimmed_to": trim_vocab,
+            "trimmed_to": str(option),
             "tokens": trimmed.tokens,
             "tokens_before": trimmed.tokens_before,
         }

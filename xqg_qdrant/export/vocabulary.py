@@ -76,6 +76,10 @@ class TrimOption:
     languages: tuple[str, ...]
     corpora: tuple[Path, ...]
 
+    def __str__(self) -> str:
+        """Languages and names of files, as a manifest has them: paths are the user's own."""
+        return ",".join((*self.languages, *(path.name for path in self.corpora)))
+
 
 class CorpusText(NamedTuple):
     """A text of a corpus, and its language where the corpus tells."""
