@@ -277,10 +277,12 @@ def _chosen(system: System, tuned: Tuned) -> str:
         return ", ".join([*parts, *([f"beta {setting.beta:g}"] if system.translated else [])])
 
     total = sum(count for _, count in tuned.chosen)
+    average = max(point.average for point in tuned.points)
     chosen = "; ".join(f"{said(each)} for {count / total:.0%}" for each, count in tuned.chosen)
     return (
         f"{system.name}: cross-validation chose {chosen} of the questions; best over all of them, "
-        f"for others than these, is {said(tuned.best)}."
+        f"for others than these, is {said(tuned.best)} (average {average:.3f} over these, of which "
+        "it was chosen: no figure to report)."
     )
 
 
