@@ -256,7 +256,7 @@ def test_collections_of_other_data_are_never_measured(
     ("options", "message"),
     [
         ({"augment": "answers"}, "unknown augmentation 'answers'"),
-        ({"layout": "multivector"}, "unknown layout 'multivector'"),
+        ({"layout": "other"}, "unknown layout 'other'"),
         ({"alpha": 1.5}, "alpha is 1.5"),
         ({"alpha": "much", "augment": "questions"}, "alpha is 'much'"),
     ],
