@@ -52,15 +52,16 @@ BATCH = 128
     show_default=True,
     help="The fast one by default: what is measured is the loader.",
 )
+@click.option("--hybrid", is_flag=True, help="With lexical vectors, and fused searches.")
 @click.option("--one", type=int, hidden=True, help="Measure one size in this process.")
-def main(sizes: str, layout: str, encoder: str, one: int | None) -> None:
+def main(sizes: str, layout: str, encoder: str, hybrid: bool, one: int | None) -> None:
     """Print a table of rates, memory and disk by number of passages."""
     if one is not None:
-        click.echo(json.dumps(_measure(one, layout, encoder)))
+        click.echo(json.dumps(_measure(one, layout, encoder, hybrid=hybrid)))
         return
     click.echo(
-        f"encoder {encoder}, layout {layout}, {len(LANGUAGES)} languages with {PER_LANGUAGE} "
-        "queries a passage each\n"
+        f"encoder {encoder}, layout {layout}{', hybrid' * hybrid}, {len(LANGUAGES)} languages "
+        f"with {PER_LANGUAGE} queries a passage each\n"
     )
     click.echo(
         "| passages | ingest, passages/s | of the engine's bulk rate | allocated, MiB "
@@ -69,7 +70,10 @@ def main(sizes: str, layout: str, encoder: str, one: int | None) -> None:
     click.echo("|---|---|---|---|---|---|---|---|")
     for size in sizes.split(","):
         done = subprocess.run(
-            [sys.executable, __file__, "--one", size, "--layout", layout, "--encoder", encoder],
+            [
+                *(sys.executable, __file__, "--one", size, "--layout", layout),
+                *("--encoder", encoder, *(["--hybrid"] * hybrid)),
+            ],
             capture_output=True,
             text=True,
             check=True,
@@ -82,12 +86,12 @@ def main(sizes: str, layout: str, encoder: str, one: int | None) -> None:
         )
 
 
-def _measure(size: int, layout: str, encoder: str) -> dict[str, float]:
+def _measure(size: int, layout: str, encoder: str, *, hybrid: bool) -> dict[str, float]:
     folder = Path(tempfile.mkdtemp(prefix="xqg-bench-"))
     try:
         with Client(folder / "client", encoder=encoder) as client, _watched() as allocated:
             began = time.perf_counter()
-            client.ingest("c", _passages(size), _queries(size), layout=layout)
+            client.ingest("c", _passages(size), _queries(size), layout=layout, hybrid=hybrid)
             rate = size / (time.perf_counter() - began)
             rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             times, plain = _search_times(client, layout)
@@ -135,7 +139,14 @@ def _bulk_rate(folder: Path) -> float:
     with EdgeEngine(folder / "client") as source, EdgeEngine(folder / "bulk") as target:
         points = list(source.scroll("c", with_vectors=True))
         began = time.perf_counter()
-        target.create("c", source.info("c").dimensions, ("passage_id", "lang", "queries[].lang"))
+        shape = source.info("c").shape
+        target.create(
+            "c",
+            shape.dimensions,
+            ("passage_id", "lang", "queries[].lang"),
+            multivectors=shape.multivectors,
+            sparse=shape.sparse,
+        )
         for start in range(0, len(points), BATCH):
             target.upsert("c", points[start : start + BATCH])
         target.optimize("c")

@@ -219,11 +219,7 @@ class Engine(ABC):
         self._check_search(name, vectors, using, limit)
         if not vectors:
             return []
-        rows = self._shape(name).multivectors
-        asked = [
-            vector[None] if each in rows and isinstance(vector, np.ndarray) else vector
-            for vector, each in zip(vectors, using, strict=True)
-        ]
+        asked = self._asked(name, vectors, using)
         found = self._search(name, asked, using, limit, where, exact, payload=True)
         return [_ranked(points) for points in found]
 
@@ -271,7 +267,7 @@ class Engine(ABC):
         asking = [place for place, sparse_vector in enumerate(sparse_vectors) if len(sparse_vector)]
         found = self._search(
             name,
-            [*vectors, *(sparse_vectors[place] for place in asking)],
+            [*self._asked(name, vectors, using), *(sparse_vectors[place] for place in asking)],
             [*using, *[sparse] * len(asking)],
             max(limit, DEPTH),
             where,
@@ -341,6 +337,16 @@ class Engine(ABC):
         shape = self._shape(name)
         for vector, vector_name in zip(vectors, using, strict=True):
             shape.check_query_vector(vector, vector_name)
+
+    def _asked(
+        self, name: str, vectors: Sequence[AnyVector], using: Sequence[str]
+    ) -> list[AnyVector]:
+        """The vectors of questions, a multivector asked by one row."""
+        rows = self._shape(name).multivectors
+        return [
+            vector[None] if each in rows and isinstance(vector, np.ndarray) else vector
+            for vector, each in zip(vectors, using, strict=True)
+        ]
 
     @abstractmethod
     def _create(
