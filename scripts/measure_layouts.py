@@ -57,6 +57,7 @@ SYSTEMS = [
         for hybrid in (False, True)
     ),
     System("per-language, alpha 0", "questions", "per-language", True, 0.0),
+    System("per-language, alpha .05", "questions", "per-language", True, 0.05),
     System("per-language, alpha .1", "questions", "per-language", True, 0.1),
 ]
 

@@ -169,7 +169,7 @@ def test_alpha_is_chosen_with_the_question(
 def test_a_tunable_collection_is_searched_at_its_own_alpha(client: Client) -> None:
     asked = {"lang": "sw", "limit": 81, "hybrid": False, "exact": True}
     own = client.search("hybrid-tunable", "Nini kuhusu marathon?", **asked)
-    told = client.search("hybrid-tunable", "Nini kuhusu marathon?", alpha=0.05, **asked)
+    told = client.search("hybrid-tunable", "Nini kuhusu marathon?", alpha=0.02, **asked)
     assert scores(own) == scores(told)
     per_language = client.search("hybrid-per-language", "Nini kuhusu marathon?", **asked)
     np.testing.assert_allclose(scores(own), scores(per_language), atol=1e-4)
@@ -229,7 +229,7 @@ def test_what_a_collection_cannot_do_is_refused(client: Client, case: str) -> No
 def test_info_says_what_a_collection_is(client: Client) -> None:
     info = client.info("hybrid-tunable")
     assert info.manifest.hybrid
-    assert info.manifest.alpha == 0.05
+    assert info.manifest.alpha == 0.02
     assert info.to_json()["manifest"]["lexical"]["ngram"] == 4
     assert "lexical" not in client.info("dense").to_json()["manifest"]
     assert client.info("hybrid-multivector").query_share == 0.0

@@ -18,7 +18,7 @@ import numpy.typing as npt
 DEPTH = 100
 """Best hits of each side that are fused; more where more are asked for."""
 
-LEXICAL_WEIGHT = 0.4
+LEXICAL_WEIGHT = 0.35
 """Of the lexical side; lexical scores stand out more than dense ones. Measured."""
 
 Ranking = Sequence[tuple[str, float]]
