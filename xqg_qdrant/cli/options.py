@@ -25,6 +25,11 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 _DEFAULT_ALPHAS = ", ".join(
     f"{layout.default_alpha:g} for {name}"
+    + (
+        f" ({layout.hybrid_alpha:g} with --hybrid)"
+        if layout.hybrid_alpha < layout.default_alpha
+        else ""
+    )
     for name, layout in LAYOUTS.items()
     if layout.default_alpha
 )
