@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from xqg_qdrant.collection import (
@@ -370,6 +370,12 @@ def mean_share(manifest: CollectionManifest, passages: int, queries: int) -> flo
     """The queries' mean share of a fused vector's mass, from 0 to 1."""
     sums = passages * manifest.layout_object.sums(manifest.languages)
     return query_share(manifest.alpha, queries / sums) if sums else 0.0
+
+
+def mean_queries(manifest: CollectionManifest, statistics: Mapping[str, Any]) -> float:
+    """Of the sums in a collection's vectors; 0 while its first ingest is not complete."""
+    sums = statistics.get("passages", 0) * manifest.layout_object.sums(manifest.languages)
+    return sum(statistics.get("queries", {}).values()) / sums if sums else 0.0
 
 
 def _point_bytes(points: list[Point]) -> int:
