@@ -115,6 +115,28 @@ def test_the_askers_own_queries_are_matched_and_no_others(client: Client, layout
     assert lexical("sw") > 5 * lexical("de")
 
 
+@pytest.mark.parametrize(
+    ("layout", "options", "masses"),
+    [
+        ("per-language", {}, (1.02, 1.0)),
+        ("per-language", {"augmented": False}, (1.0, 1.0)),
+        ("fused", {}, (1.02, 1.02)),
+        ("tunable", {}, (1.02, 1.0)),
+        ("tunable", {"alpha": 0.5, "weights": {"sw": 1, "de": 1}}, (3.5, 3.5)),
+        ("multivector", {}, (1.0, 1.0)),
+    ],
+)
+def test_a_perfect_match_scores_as_much_as_what_is_summed(
+    client: Client, layout: str, options: dict[str, Any], masses: tuple[float, float]
+) -> None:
+    manifest = client.info(f"hybrid-{layout}").manifest
+    given = {"augmented": True, "alpha": None, "weights": None, "hybrid": None, **options}
+    asking = Asking.of(manifest, layout, **given)
+    vectors = np.array([[1.0, 0.0], [0.0, 2.0]], dtype=np.float32)
+    found = asking.perfect(manifest, vectors, ["sw", "fr"], 3.0)
+    assert found == pytest.approx([masses[0], 4 * masses[1]])
+
+
 def test_left_out_queries_count_on_neither_side(client: Client) -> None:
     question = "Nini kuhusu mississippi 4?"
     for layout in ("per-language", "tunable", "multivector"):
