@@ -10,6 +10,7 @@ import click
 
 from xqg_qdrant.cli import options
 from xqg_qdrant.corpus.jsonl import read_passages
+from xqg_qdrant.corpus.xor_tydi import read_passages_tsv
 from xqg_qdrant.models.decoding import MAX_BEAMS, MAX_TEXT_TOKENS, MAX_TOP_K, METHODS, Decoding
 from xqg_qdrant.queries import endpoint as endpoints
 from xqg_qdrant.queries.endpoint import COMPLETION_TOKENS, PROMPT_TOKENS, EndpointSource
@@ -198,8 +199,9 @@ def generate(
         _source(settings, show) as source,
     ):
         _warn_of_languages(source)
+        read = read_passages_tsv if passages.endswith((".tsv", ".tsv.gz")) else read_passages
         report = generate_queries(
-            read_passages(passages), source, output, force=force, restart=restart, progress=show
+            read(passages), source, output, force=force, restart=restart, progress=show
         )
     cost = _cost(report, price_in, price_out)
     if as_json:

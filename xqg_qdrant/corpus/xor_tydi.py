@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ from xqg_qdrant.records import (
 )
 
 _COLUMNS = ["id", "text", "title"]
+_PUBLISHED_ENDINGS = (".jsonl", ".parquet", ".pq")
 
 
 def read_answered_questions(source: Source) -> list[AnsweredQuestion]:
@@ -92,35 +95,85 @@ class XorCorpus:
     """A corpus of passages, streamed anew each time it is gone through.
 
     Args:
-        path: TSV by its ending (``.tsv``, ``.tsv.gz``), else the published augmented set.
+        path: TSV by its ending (``.tsv``, ``.tsv.gz``), else the published augmented set: a file,
+            or a folder of its shards.
+        limit: the first so many passages; all when None.
+
+    Attributes:
+        files: of the corpus, in their order: ``shard_2`` is before ``shard_10``.
+        is_published: whether the passages have queries with them.
+
+    Raises:
+        InputError: it is a folder without files of the published set.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.is_published = not {".tsv", ".txt"} & set(path.suffixes)
+    def __init__(self, path: Path, *, limit: int | None = None) -> None:
+        self.files = _files_of(path)
+        self.is_published = not {".tsv", ".txt"} & set(self.files[0].suffixes)
+        self._limit = limit
 
     def __iter__(self) -> Iterator[Passage]:
         read = read_published_passages if self.is_published else read_passages_tsv
-        for _, passage in read(self._path):
-            yield passage
+        rows = (passage for file in self.files for _, passage in read(file))
+        return islice(rows, self._limit)
 
-    def queries(self) -> PublishedQueriesOf | None:
-        """The queries that the published set has for its passages; None of a TSV."""
-        return PublishedQueriesOf(self._path) if self.is_published else None
+    def queries(self, *, first: int | None = None) -> PublishedQueriesOf | None:
+        """The queries that the published set has for its passages; None of a TSV.
+
+        Args:
+            first: so many of each passage and language; all when None.
+        """
+        if not self.is_published:
+            return None
+        return PublishedQueriesOf(*self.files, limit=self._limit, first=first)
 
 
 class PublishedQueriesOf:
-    """The queries of a published augmented set, streamed anew each time."""
+    """The queries of a published augmented set, streamed anew each time.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    Args:
+        files: of the set.
+        limit: those of the first so many passages; of all when None.
+        first: so many of each passage and language; all when None.
+    """
+
+    def __init__(self, *files: Path, limit: int | None = None, first: int | None = None) -> None:
+        self._files = files
+        self._limit = limit
+        self._first = first
 
     def __iter__(self) -> Iterator[GeneratedQuery]:
-        for _, row in read_published(self._path):
+        rows = (row for file in self._files for _, row in read_published(file))
+        for row in islice(rows, self._limit):
             for language, texts in row.queries.items():
-                for text in texts:
+                for text in texts[: self._first]:
                     if text.strip():
                         yield GeneratedQuery(row.passage_id, language, text)
+
+
+def _files_of(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    found = [
+        file
+        for file in path.rglob("*")
+        if file.name.removesuffix(".gz").endswith(_PUBLISHED_ENDINGS)
+        and not any(part.startswith(".") for part in file.relative_to(path).parts)
+    ]
+    if not found:
+        raise InputError(
+            f"{path}: no files of the published set there: {', '.join(_PUBLISHED_ENDINGS)}"
+        )
+    return sorted(found, key=_natural)
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Numbers in names by their value."""
+    return [
+        (int(part), "") if part.isdecimal() else (-1, part)
+        for part in re.split(r"(\d+)", str(path))
+        if part
+    ]
 
 
 def read_predictions(path: Path) -> list[Prediction]:

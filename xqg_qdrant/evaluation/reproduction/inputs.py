@@ -1,0 +1,312 @@
+"""What of the paper's inputs is in a folder, and how to get what is not."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from xqg_qdrant.corpus.catalogue import data_set_named
+from xqg_qdrant.corpus.jsonl import read_queries
+from xqg_qdrant.corpus.xor_tydi import XorCorpus, read_answered_questions
+from xqg_qdrant.errors import InputError
+from xqg_qdrant.evaluation.reproduction.paper import (
+    LANGUAGES,
+    MBERT,
+    PASSAGES_MILLIONS,
+    QUERIES,
+    ROWS,
+    SHARDS,
+    SOURCE,
+    PaperEncoder,
+    PaperRow,
+    settings,
+)
+from xqg_qdrant.export.presets import generator_preset
+from xqg_qdrant.models.manifest import MANIFEST_FILE, EncoderManifest, read_encoder_manifest
+from xqg_qdrant.records import AnsweredQuestion, GeneratedQuery
+
+QUESTIONS_FILE = data_set_named("xor-tydi").files[0].path
+CORPUS_FILE = data_set_named("xor-tydi-corpus").files[0].path
+AUGMENTED_FOLDER = "xor-tydi-xqg-augmented"
+QUERIES_FILE = "queries.jsonl"
+ENCODERS_FOLDER = "encoders"
+GENERATOR_FOLDER = "generator"
+
+_GENERATOR = generator_preset("xqg").models[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """An input that is not there.
+
+    Attributes:
+        what: it is.
+        path: where it is looked for.
+        commands: that get or make it, one after the other; those of another way follow on "or".
+        note: what else there is to know.
+    """
+
+    what: str
+    path: str
+    commands: tuple[str, ...]
+    note: str = ""
+
+
+class FirstQueries:
+    """The first queries of each passage and language in a file, streamed anew each time.
+
+    Args:
+        path: JSONL, a passage's queries together, as ``xqg generate`` writes them.
+        first: so many of each passage and language.
+        passages: ids whose queries are taken; all when None.
+    """
+
+    def __init__(self, path: Path, first: int, passages: Collection[str] | None = None) -> None:
+        self._path = path
+        self._first = first
+        self._passages = passages
+
+    def __iter__(self) -> Iterator[GeneratedQuery]:
+        passage, counts = None, Counter[str]()
+        for _, query in read_queries(self._path):
+            if query.passage_id != passage:
+                passage, counts = query.passage_id, Counter()
+            counts[query.lang] += 1
+            known = self._passages is None or passage in self._passages
+            if known and counts[query.lang] <= self._first:
+                yield query
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What was found.
+
+    Attributes:
+        folder: that was looked into.
+        questions: of XOR-TyDi's development set; None where they are not there.
+        corpus: None where it is not there.
+        queries_file: queries for a corpus that has none of its own.
+        encoders: manifests of the exported encoders, by the paper's names.
+        limit: the first so many passages alone; all when None.
+    """
+
+    folder: Path
+    questions: tuple[AnsweredQuestion, ...] | None
+    corpus: XorCorpus | None
+    queries_file: Path | None
+    encoders: dict[str, EncoderManifest]
+    limit: int | None = None
+
+    @property
+    def has_queries(self) -> bool:
+        """Whether there are generated queries for the corpus."""
+        if self.corpus is None:
+            return False
+        return self.corpus.is_published or self.queries_file is not None
+
+    def queries(self, first: int = QUERIES) -> Iterable[GeneratedQuery]:
+        """The first queries of each passage and language.
+
+        Raises:
+            InputError: there are none.
+        """
+        assert self.corpus is not None
+        published = self.corpus.queries(first=first)
+        if published is not None:
+            return published
+        if self.queries_file is None:
+            raise InputError(f"{self.folder}: there are no generated queries")
+        known = None if self.limit is None else {passage.id for passage in self.corpus}
+        return FirstQueries(self.queries_file, first, known)
+
+    def missing_for(self, row: PaperRow) -> list[Missing]:
+        """What a row of the table needs and is not there."""
+        found = [] if self.questions is not None else [self._questions()]
+        if self.corpus is None:
+            found.append(self._corpus(augmented=row.augmented))
+        elif row.augmented and not self.has_queries:
+            found.append(self._queries())
+        if row.encoder.name not in self.encoders:
+            found.append(self._encoder(row.encoder))
+        return found
+
+    def missing_for_figures(self) -> list[Missing]:
+        """What a figure needs and is not there: all of an augmented row, of whichever encoder."""
+        rows = [row for row in ROWS if row.augmented]
+        at_hand = [row for row in rows if row.encoder.name in self.encoders]
+        return self.missing_for((at_hand or [row for row in rows if row.encoder is MBERT])[0])
+
+    def deviations(self, encoders: Iterable[PaperEncoder]) -> list[str]:
+        """In what the inputs are not the paper's, so that figures cannot be compared."""
+        found = []
+        if self.limit is not None:
+            found.append(f"the first {self.limit:,} passages alone")
+        if self.questions is not None:
+            there = {each.question.lang for each in self.questions}
+            if lost := [code for code in LANGUAGES if code not in there]:
+                found.append(f"no questions in {', '.join(lost)}")
+        if self.corpus is not None and self.corpus.is_published:
+            if lost := _lost_shards(self.corpus):
+                found.append(f"the augmented set is not whole: no {', '.join(lost)}")
+        elif self.has_queries:
+            found.append(f"queries of {QUERIES_FILE}, not the published ones")
+        for encoder in encoders:
+            if encoder.name in self.encoders:
+                manifest = self.encoders[encoder.name]
+                found += [f"{encoder.title}: {each}" for each in _differences(manifest, encoder)]
+        return found
+
+    def _path(self, *parts: str) -> str:
+        return str(self.folder.joinpath(*parts))
+
+    def _questions(self) -> Missing:
+        return Missing(
+            "questions of XOR-TyDi, development set",
+            self._path(QUESTIONS_FILE),
+            (f"xqg data fetch xor-tydi --to {shlex.quote(str(self.folder))}",),
+        )
+
+    def _corpus(self, *, augmented: bool) -> Missing:
+        fetch = f"xqg data fetch xor-tydi-corpus --to {shlex.quote(str(self.folder))}"
+        generate = self._generate() if augmented and self.queries_file is None else ()
+        return Missing(
+            "the passages, with their generated queries" if augmented else "the passages",
+            f"{self._path(AUGMENTED_FOLDER)}{'/'}, or {self._path(CORPUS_FILE)}"
+            + (f" and {self._path(QUERIES_FILE)}" if augmented else ""),
+            (self._download(), "or", fetch, *generate),
+            "18 million passages, 67 GB with their queries, 13 GB without",
+        )
+
+    def _queries(self) -> Missing:
+        return Missing(
+            f"generated queries, {QUERIES} a language",
+            f"{self._path(AUGMENTED_FOLDER)}{'/'}, or {self._path(QUERIES_FILE)}",
+            (self._download(), "or", *self._generate()),
+            "the published ones are the paper's own",
+        )
+
+    def _download(self) -> str:
+        target = shlex.quote(self._path(AUGMENTED_FOLDER))
+        return data_set_named("xor-tydi-xqg-augmented").fetch.removesuffix("DIR") + target
+
+    def _generate(self) -> tuple[str, ...]:
+        generator = shlex.quote(self._path(GENERATOR_FOLDER))
+        export = f"xqg export {_GENERATOR} -o {generator} --allow-pickle {_GENERATOR}"
+        generate = (
+            f"xqg generate {shlex.quote(self._path(CORPUS_FILE))} --model {generator} "
+            f"--per-language {QUERIES} -o {shlex.quote(self._path(QUERIES_FILE))}"
+        )
+        there = (self.folder / GENERATOR_FOLDER / MANIFEST_FILE).is_file()
+        return (generate,) if there else (export, generate)
+
+    def _encoder(self, encoder: PaperEncoder) -> Missing:
+        target = self._path(ENCODERS_FOLDER, encoder.name)
+        quoted = shlex.quote(target)
+        preset = f"--preset {settings().name}"
+        manifest = f"{target}/{MANIFEST_FILE}"
+        folder = Path(target)
+        if folder.is_dir() and any(folder.iterdir()):
+            source = shlex.quote(f"{target}-checkpoint")
+            return Missing(
+                f"encoder {encoder.title}",
+                manifest,
+                (f"mv {quoted} {source}", f"xqg export {source} -o {quoted} {preset}"),
+                "what is there is no exported encoder; if it is a checkpoint, export it",
+            )
+        if encoder.model:
+            return Missing(
+                f"encoder {encoder.title}",
+                manifest,
+                (f"xqg export {encoder.model} -o {quoted} --allow-pickle {encoder.model}",),
+                "its weights are pickled only: for those who trust its makers",
+            )
+        return Missing(
+            f"encoder {encoder.title}",
+            manifest,
+            (f"xqg export CHECKPOINT -o {quoted} {preset}",),
+            f"no checkpoint is known to be published: CHECKPOINT is {encoder.base}, trained with "
+            f"Tevatron as {SOURCE} says",
+        )
+
+
+def open_inputs(folder: Path, *, limit: int | None = None) -> Inputs:
+    """Look into a folder; what is there is read and checked, but for the corpus and its queries.
+
+    Args:
+        folder: with any of the files that the constants here name, and ``encoders/NAME/``.
+        limit: the first so many passages alone, for a sample.
+
+    Raises:
+        InputError: a file is there but malformed; it names file and line.
+        ModelError: an encoder's manifest is malformed.
+    """
+    questions = folder / QUESTIONS_FILE
+    augmented = folder / AUGMENTED_FOLDER
+    path = augmented if augmented.is_dir() else _there(folder / CORPUS_FILE)
+    encoders = {}
+    for row in ROWS:
+        encoder = folder / ENCODERS_FOLDER / row.encoder.name
+        if not row.augmented and (encoder / MANIFEST_FILE).is_file():
+            encoders[row.encoder.name] = read_encoder_manifest(encoder)
+    return Inputs(
+        folder,
+        tuple(read_answered_questions(questions)) if questions.is_file() else None,
+        None if path is None else XorCorpus(path, limit=limit),
+        _there(folder / QUERIES_FILE),
+        encoders,
+        limit,
+    )
+
+
+def of_rows(inputs: Inputs, rows: Iterable[PaperRow]) -> Inputs:
+    """The same with the encoders of these rows alone."""
+    wanted = {row.encoder.name for row in rows}
+    kept = {name: each for name, each in inputs.encoders.items() if name in wanted}
+    return replace(inputs, encoders=kept)
+
+
+def strange_size(passages: int) -> str:
+    """What to say of a corpus that is not of the paper's size; "" where it is."""
+    if round(passages / 1e6) == PASSAGES_MILLIONS:
+        return ""
+    return f"{passages:,} passages, the paper's corpus has {PASSAGES_MILLIONS} million"
+
+
+def _there(path: Path) -> Path | None:
+    """The file, or the same gzipped."""
+    return next((p for p in (path, path.with_name(f"{path.name}.gz")) if p.is_file()), None)
+
+
+def _lost_shards(corpus: XorCorpus) -> list[str]:
+    """Shards that are not there; none where the set was converted to other files."""
+    there = {file.name.removesuffix(".gz") for file in corpus.files}
+    if not any(name.startswith("shard_") for name in there):
+        return []
+    names = [f"shard_{number}.jsonl" for number in range(SHARDS)]
+    return [name for name in names if name not in there]
+
+
+def _differences(manifest: EncoderManifest, encoder: PaperEncoder) -> list[str]:
+    """In what an encoder is used otherwise than the paper's."""
+    paper = settings()
+    pairs = {
+        "pooling": (manifest.pooling, paper.pooling),
+        "similarity": (manifest.similarity, "cosine" if paper.normalize else "dot"),
+        "query length": (manifest.query.max_length, paper.query_length),
+        "passage length": (manifest.passage.max_length, paper.passage_length),
+        "query prefix": (manifest.query.prefix, paper.query_prefix),
+        "passage prefix": (manifest.passage.prefix, paper.passage_prefix),
+        "precision": (manifest.precision, "fp32"),
+    }
+    found = [
+        f"{name} is {is_!r}, the paper's {should!r}"
+        for name, (is_, should) in pairs.items()
+        if is_ != should
+    ]
+    source = str(manifest.source.get("model", ""))
+    if encoder.model and source.split("/")[-1] != encoder.model.split("/")[-1]:
+        found.append(f"made from {source or 'an unknown model'}, the paper's is {encoder.model}")
+    return found
