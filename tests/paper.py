@@ -22,19 +22,24 @@ WORDS = 700
 
 
 def rows() -> list[dict[str, object]]:
-    """Passages that are all alike but for an answer; their queries give them away."""
-    return [
-        {
-            "docid": str(n),
-            "title": "",
-            "text": "zy " * (WORDS - 1) + f"answer{n}",
-            # The last one misleads: the paper takes five.
-            "generated_queries": {
-                language: [letter * 3] * 5 + [LETTERS[n - 1] * 60] for language in LANGUAGES
-            },
-        }
-        for n, letter in enumerate(LETTERS)
-    ]
+    """Passages that look like answers to the next one's question; their queries put them right.
+
+    The first query of each language says nothing, the next four are right, and the sixth is wrong:
+    the paper takes five.
+    """
+    found: list[dict[str, object]] = []
+    for n, letter in enumerate(LETTERS):
+        wrong = LETTERS[(n + 1) % len(LETTERS)]
+        queries = ["zy", *([letter * 3] * 4), wrong * 60]
+        found.append(
+            {
+                "docid": str(n),
+                "title": "",
+                "text": f"{wrong * 12} " + "zy " * (WORDS - 2) + f"answer{n}",
+                "generated_queries": dict.fromkeys(LANGUAGES, queries),
+            }
+        )
+    return found
 
 
 def write_questions(folder: Path, languages: Sequence[str] = LANGUAGES) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
@@ -15,12 +15,11 @@ from xqg_qdrant.cli.evaluate import shared
 from xqg_qdrant.client import Client
 from xqg_qdrant.corpus.catalogue import data_set_named
 from xqg_qdrant.engine import MEMORY
-from xqg_qdrant.evaluation.comparison import LEVEL
 from xqg_qdrant.evaluation.experiments import Curve
 from xqg_qdrant.evaluation.measures import AVERAGE
-from xqg_qdrant.evaluation.report import Report, write_report
-from xqg_qdrant.evaluation.reproduction.cells import Cell, cells_of, table_of
-from xqg_qdrant.evaluation.reproduction.inputs import Inputs, Missing, of_rows, open_inputs
+from xqg_qdrant.evaluation.report import Report, make_folder, write_report
+from xqg_qdrant.evaluation.reproduction.cells import NOTE, Cell, cells_of, table_of
+from xqg_qdrant.evaluation.reproduction.inputs import Inputs, Missing, open_inputs
 from xqg_qdrant.evaluation.reproduction.paper import (
     ALPHA,
     FIGURES,
@@ -83,7 +82,7 @@ def reproduce_(
       encoders/mbert/, encoders/xlm-r/         encoders, of 'xqg export'
 
     Settings are the paper's: alpha .01, one fused vector, 5 queries a language, exact search. With
-    all 18 million passages it takes days on a CPU: give --to, so that a run that was cut off goes
+    all 18 million passages it takes weeks on a CPU: give --to, so that a run that was cut off goes
     on. Exit code 1 if nothing can be measured. Needs the eval extra.
 
     \b
@@ -94,10 +93,8 @@ def reproduce_(
     """
     chosen = only or (TABLE,)
     rows = [row for row in ROWS if TABLE in chosen or row.name in chosen]
-    inputs = open_inputs(folder, limit=limit)
+    inputs = open_inputs(folder, limit=limit, rows=rows or ROWS)
     missing = {row.name: inputs.missing_for(row) for row in rows}
-    if rows:
-        inputs = of_rows(inputs, rows)
     wanted = [name for name in FIGURES if name in chosen]
     missing.update({name: inputs.missing_for_figures() for name in wanted})
     lost = {name: each for name, each in missing.items() if each}
@@ -105,6 +102,8 @@ def reproduce_(
     figures = [name for name in wanted if name not in lost]
     found = Reproduction()
     if feasible or figures:
+        if report is not None:
+            make_folder(report)  # what is wrong with it is said before days of work
 
         def say(text: str) -> None:
             if not quiet:
@@ -175,6 +174,9 @@ def _report(
         f"{name} was not measured, for want of: {'; '.join(each.what for each in lost)}."
         for name, lost in missing.items()
     ]
+    first, *others = [
+        table_of(measure, rows, cells, comparable=not found.deviations) for measure in MEASURES
+    ]
     return Report(
         "The xQG paper, reproduced" + (" (not comparable)" if found.deviations else ""),
         [*figures, *found.figures],
@@ -183,9 +185,7 @@ def _report(
         found.curves,
         notes,
         data_set_named("xor-tydi"),
-        tables=[
-            table_of(measure, rows, cells, comparable=not found.deviations) for measure in MEASURES
-        ],
+        tables=[replace(first, note=NOTE), *others],
     )
 
 
@@ -225,16 +225,11 @@ def _print(
             click.echo(f"{table.title}\n")
             options.print_table(table.header, table.lines)
             click.echo()
-        click.echo(
-            "By the official script's count. * differs from the same encoder without xQG: paired "
-            f"t-test,\nBonferroni over languages, p < {LEVEL:g}; the average is a test of its own. "
-            f"Published values:\n{SOURCE}\n(which has no marks of significance). - was not measured, or "
-            "no published value is known."
-        )
+        click.echo(click.wrap_text(NOTE, 100))
     for curve in found.curves:
         _print_curve(curve)
     for note in found.notes:
-        click.echo(f"\n{note}")
+        click.echo("\n" + click.wrap_text(note, 100))
     if found.deviations:
         click.echo(f"\n{_NOT_COMPARABLE}:")
         for each in found.deviations:

@@ -246,7 +246,7 @@ def _bars(rows: Sequence[Row], measures: Sequence[str]) -> list[str]:
 
 def _own_table(table: Table) -> str:
     note = f'<p class="soft">{escape(table.note)}</p>' if table.note else ""
-    lines = ((False, cells) for cells in table.lines)
+    lines = ((not cells[0].startswith(" "), cells) for cells in table.lines)
     return f"<section><h2>{escape(table.title)}</h2>{note}{_table(table.header, lines)}</section>"
 
 

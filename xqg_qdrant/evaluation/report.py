@@ -39,7 +39,7 @@ class Table:
     Attributes:
         title: what it shows.
         header: of its columns.
-        lines: cells of each line.
+        lines: cells of each line; one that begins with a space belongs to the one above it.
         note: a sentence.
     """
 
@@ -97,10 +97,7 @@ def write_report(folder: Path, report: Report) -> Path:
         InputError: the folder cannot be made, or a file cannot be written there.
         StorageError: the disk is full.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made: {error.strerror}") from None
+    make_folder(folder)
     page = folder / "report.html"
     files = {
         folder / "report.json": json.dumps(_as_json(report), ensure_ascii=False, indent=1) + "\n",
@@ -112,6 +109,18 @@ def write_report(folder: Path, report: Report) -> Path:
         with replacing(path) as stream:
             stream.write(text)
     return page
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of a report, where it is not there.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made: {error.strerror}") from None
 
 
 def _as_json(report: Report) -> dict[str, Any]:

@@ -10,10 +10,16 @@ from xqg_qdrant.evaluation.answers import OFFICIAL
 from xqg_qdrant.evaluation.comparison import LEVEL
 from xqg_qdrant.evaluation.measures import AVERAGE
 from xqg_qdrant.evaluation.report import Table
-from xqg_qdrant.evaluation.reproduction.paper import COLUMNS, MEASURES, PaperRow
+from xqg_qdrant.evaluation.reproduction.paper import COLUMNS, MEASURES, SOURCE, PaperRow
 from xqg_qdrant.evaluation.reproduction.running import Reproduction
 
 NOTHING = "-"
+NOTE = (
+    "Measured by the official script's count. * differs from the same encoder without xQG: paired "
+    f"t-test, Bonferroni over the languages, p < {LEVEL:g}; the average is a test of its own. "
+    f"Published values: {SOURCE}, which marks no significance. {NOTHING}: not measured, or no "
+    "published value is known."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +108,6 @@ def table_of(
         f"{measure}, percent" + ("" if comparable else " - not comparable with the published"),
         ("", *(f"{language} " for language in COLUMNS)),
         tuple(lines),
-        "By the official script's count. * differs from the same encoder without xQG: paired "
-        f"t-test, Bonferroni over languages, p < {LEVEL:g}; the average is a test of its own.",
     )
 
 

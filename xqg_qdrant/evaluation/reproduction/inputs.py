@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from xqg_qdrant.corpus.catalogue import data_set_named
@@ -232,12 +232,15 @@ class Inputs:
         )
 
 
-def open_inputs(folder: Path, *, limit: int | None = None) -> Inputs:
+def open_inputs(
+    folder: Path, *, limit: int | None = None, rows: Sequence[PaperRow] = ROWS
+) -> Inputs:
     """Look into a folder; what is there is read and checked, but for the corpus and its queries.
 
     Args:
         folder: with any of the files that the constants here name, and ``encoders/NAME/``.
         limit: the first so many passages alone, for a sample.
+        rows: whose encoders are looked for.
 
     Raises:
         InputError: a file is there but malformed; it names file and line.
@@ -247,10 +250,10 @@ def open_inputs(folder: Path, *, limit: int | None = None) -> Inputs:
     augmented = folder / AUGMENTED_FOLDER
     path = augmented if augmented.is_dir() else _there(folder / CORPUS_FILE)
     encoders = {}
-    for row in ROWS:
-        encoder = folder / ENCODERS_FOLDER / row.encoder.name
-        if not row.augmented and (encoder / MANIFEST_FILE).is_file():
-            encoders[row.encoder.name] = read_encoder_manifest(encoder)
+    for name in dict.fromkeys(row.encoder.name for row in rows):
+        encoder = folder / ENCODERS_FOLDER / name
+        if (encoder / MANIFEST_FILE).is_file():
+            encoders[name] = read_encoder_manifest(encoder)
     return Inputs(
         folder,
         tuple(read_answered_questions(questions)) if questions.is_file() else None,
@@ -259,13 +262,6 @@ def open_inputs(folder: Path, *, limit: int | None = None) -> Inputs:
         encoders,
         limit,
     )
-
-
-def of_rows(inputs: Inputs, rows: Iterable[PaperRow]) -> Inputs:
-    """The same with the encoders of these rows alone."""
-    wanted = {row.encoder.name for row in rows}
-    kept = {name: each for name, each in inputs.encoders.items() if name in wanted}
-    return replace(inputs, encoders=kept)
 
 
 def strange_size(passages: int) -> str:

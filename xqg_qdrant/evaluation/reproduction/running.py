@@ -226,7 +226,7 @@ class _Work:
         )
         points = {
             alpha: self._measured(
-                f"{self.encoder.title}, alpha {alpha:g}", self._asked(name, alpha)
+                f"{_rows_of(self.encoder)[1].title}, alpha {alpha:g}", self._asked(name, alpha)
             )
             for alpha in ALPHAS
         }
@@ -239,7 +239,7 @@ class _Work:
             [(_, predictions)] = self._predict(f"{self.name}-{number}", number, plain=False)
             points[number] = self._measured("", predictions)
         named = {
-            number: _renamed(point, f"{self.encoder.title}, {number:g} queries a language")
+            number: _renamed(point, f"{_rows_of(self.encoder)[1].title}, {number:g} a language")
             for number, point in sorted(points.items())
         }
         self._figure(found, "queries", named)
@@ -291,7 +291,7 @@ class _Work:
                         lines.setdefault(row.language, []).append((at, row.value))
             title = f"{self.encoder.title} + xQG: {measure} by {_X[x]}"
             kept = {language: tuple(line) for language, line in lines.items()}
-            found.curves.append(Curve(title, x, measure, kept))
+            found.curves.append(Curve(title, _X[x], measure, kept))
         if not self.resamples:
             return
         (_, first), *others = points.items()
@@ -315,7 +315,7 @@ class _Work:
             ]
             found.notes.append(
                 f"{self.encoder.title}, {measure}, average: significantly better than without "
-                f"queries at {_X[x]} {', '.join(better) or '- none'} (paired t-test, Bonferroni "
+                f"queries at {_X[x]}: {', '.join(better) or 'none'} (paired t-test, Bonferroni "
                 f"over {len(others)}, p < {LEVEL:g})."
             )
 

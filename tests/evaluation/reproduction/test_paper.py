@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from xqg_qdrant.evaluation.measures import AVERAGE
+from xqg_qdrant.evaluation.reproduction.paper import (
+    COLUMNS,
+    LANGUAGES,
+    MBERT,
+    MEASURES,
+    ROWS,
+    PaperRow,
+)
+from xqg_qdrant.export.presets import find_encoder_preset
+
+KNOWN = [row for row in ROWS if row.published]
+
+
+def test_rows() -> None:
+    assert [row.name for row in ROWS] == ["mbert", "mbert-xqg", "xlm-r", "xlm-r-xqg"]
+    assert [row.title for row in ROWS][:2] == ["mBERT", "mBERT + xQG"]
+    # The source has mBERT's figures alone.
+    assert {row.encoder for row in KNOWN} == {MBERT}
+    for row in KNOWN:
+        assert set(row.published) == {(measure, code) for measure in MEASURES for code in COLUMNS}
+
+
+@pytest.mark.parametrize("row", KNOWN, ids=lambda row: row.name)
+@pytest.mark.parametrize("measure", MEASURES)
+def test_published_averages_are_those_of_the_published_languages(
+    row: PaperRow, measure: str
+) -> None:
+    values = [row.published[measure, code] for code in LANGUAGES]
+    # Both are rounded to two decimals.
+    assert row.published[measure, AVERAGE] == pytest.approx(sum(values) / 7, abs=0.0101)
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_published_values_are_shares_of_the_same_questions(code: str) -> None:
+    """A slip in one digit leaves no number of questions of which all four are shares."""
+    shares = [row.published[measure, code] for row in KNOWN for measure in MEASURES]
+    fitting = [
+        n
+        for n in range(200, 350)
+        if all(abs(100 * round(share * n / 100) / n - share) < 0.00501 for share in shares)
+    ]
+    assert len(fitting) == 1, fitting
+    assert all(math.isfinite(share) for share in shares)
+
+
+def test_the_encoder_is_used_as_its_makers_do() -> None:
+    preset = find_encoder_preset(MBERT.model)
+    assert preset is not None and preset.name == "xor-tydi"
