@@ -176,7 +176,8 @@ def generate(
 ) -> None:
     """Write queries for PASSAGES, in the languages of those who will search.
 
-    PASSAGES is the file that 'xqg ingest' takes; '-' is standard input. Queries come in the order
+    PASSAGES is the file that 'xqg ingest' takes, or a .tsv of id, text and title as XOR-TyDi's
+    corpus; '-' is standard input. Queries come in the order
     of the passages, then of the languages; repeated and empty ones are replaced where the source
     can write more. A run that was cut off goes on where it stopped: run the same command again,
     and the file is the same as if it had not been.

@@ -96,7 +96,7 @@ def reproduce_(
     inputs = open_inputs(folder, limit=limit, rows=rows or ROWS)
     missing = {row.name: inputs.missing_for(row) for row in rows}
     wanted = [name for name in FIGURES if name in chosen]
-    missing.update({name: inputs.missing_for_figures() for name in wanted})
+    missing.update({name: inputs.missing_for_figures(rows or ROWS) for name in wanted})
     lost = {name: each for name, each in missing.items() if each}
     feasible = [row for row in rows if row.name not in lost]
     figures = [name for name in wanted if name not in lost]

@@ -88,6 +88,7 @@ def test_passages_without_queries(folder: Path) -> None:
     assert [command.split()[1] for command in lost.commands[2:]] == ["export", "generate"]
     assert str(folder / CORPUS_FILE) in lost.commands[-1]
     assert inputs.missing_for_figures() == inputs.missing_for(MBERT_XQG)
+    assert inputs.missing_for_figures([XLM_ROW]) == inputs.missing_for(XLM_XQG)
     # A generator that is exported already is not exported again.
     (folder / GENERATOR_FOLDER).mkdir()
     (folder / GENERATOR_FOLDER / "manifest.json").write_text("{}")

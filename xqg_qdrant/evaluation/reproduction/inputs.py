@@ -14,7 +14,6 @@ from xqg_qdrant.corpus.xor_tydi import XorCorpus, read_answered_questions
 from xqg_qdrant.errors import InputError
 from xqg_qdrant.evaluation.reproduction.paper import (
     LANGUAGES,
-    MBERT,
     PASSAGES_MILLIONS,
     QUERIES,
     ROWS,
@@ -133,11 +132,16 @@ class Inputs:
             found.append(self._encoder(row.encoder))
         return found
 
-    def missing_for_figures(self) -> list[Missing]:
-        """What a figure needs and is not there: all of an augmented row, of whichever encoder."""
-        rows = [row for row in ROWS if row.augmented]
-        at_hand = [row for row in rows if row.encoder.name in self.encoders]
-        return self.missing_for((at_hand or [row for row in rows if row.encoder is MBERT])[0])
+    def missing_for_figures(self, rows: Sequence[PaperRow] = ROWS) -> list[Missing]:
+        """What a figure needs and is not there: all of an augmented row.
+
+        Args:
+            rows: of the encoders that it may be of; the first that is at hand is taken.
+        """
+        names = {row.encoder.name for row in rows}
+        able = [row for row in ROWS if row.augmented and row.encoder.name in names]
+        at_hand = [row for row in able if row.encoder.name in self.encoders]
+        return self.missing_for((at_hand or able)[0])
 
     def deviations(self, encoders: Iterable[PaperEncoder]) -> list[str]:
         """In what the inputs are not the paper's, so that figures cannot be compared."""
