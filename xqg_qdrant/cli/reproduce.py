@@ -80,9 +80,11 @@ def reproduce_(
       xor-tydi-xqg-augmented/                  passages with generated queries, or else
       enwiki_20190201_w100.tsv, queries.jsonl  passages, and queries of 'xqg generate'
       encoders/mbert/, encoders/xlm-r/         encoders, of 'xqg export'
+      predictions/mbert.json, runs/            or what was found elsewhere: predictions in the
+                                               official format, or the authors' run files
 
     Settings are the paper's: alpha .01, one fused vector, 5 queries a language, exact search. With
-    all 18 million passages it takes weeks on a CPU: give --to, so that a run that was cut off goes
+    all 18 million passages it takes core-months: give --to, so that a run that was cut off goes
     on. Exit code 1 if nothing can be measured. Needs the eval extra.
 
     \b
@@ -146,7 +148,7 @@ def _settings(inputs: Inputs, found: Reproduction, resamples: int) -> dict[str, 
         "published values": SOURCE,
         "folder": str(inputs.folder),
         "questions": f"{len(inputs.questions or ()):,}",
-        "passages": f"{found.passages:,}",
+        **({"passages": f"{found.passages:,}"} if found.passages else {}),
         "queries": f"the first {QUERIES} a language, "
         + ("published" if corpus is not None and corpus.is_published else "of 'xqg generate'"),
         "alpha": f"{ALPHA:g}",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from xqg_qdrant.records import (
 )
 
 _COLUMNS = ["id", "text", "title"]
+_RANKING = ("question", "passage", "score")
 _PUBLISHED_ENDINGS = (".jsonl", ".parquet", ".pq")
 
 
@@ -109,6 +110,7 @@ class XorCorpus:
 
     def __init__(self, path: Path, *, limit: int | None = None) -> None:
         self.files = _files_of(path)
+        self._path = path
         self.is_published = not {".tsv", ".txt"} & set(self.files[0].suffixes)
         self._limit = limit
 
@@ -116,6 +118,10 @@ class XorCorpus:
         read = read_published_passages if self.is_published else read_passages_tsv
         rows = (passage for file in self.files for _, passage in read(file))
         return islice(rows, self._limit)
+
+    def whole(self) -> XorCorpus:
+        """The same without a limit."""
+        return XorCorpus(self._path)
 
     def queries(self, *, first: int | None = None) -> PublishedQueriesOf | None:
         """The queries that the published set has for its passages; None of a TSV.
@@ -198,6 +204,48 @@ def read_predictions(path: Path) -> list[Prediction]:
         name = check_id(row["id"], f"{where}: id")
         predictions.append(Prediction(name, row["lang"], tuple(row["ctxs"])))
     return predictions
+
+
+def read_ranking(path: Path, *, depth: int) -> dict[str, list[str]]:
+    """Read a run of Tevatron's retriever: ``question TAB passage TAB score`` a line, best first.
+
+    Args:
+        path: the file.
+        depth: passages a question that are kept.
+
+    Returns:
+        The ids of passages of each question id.
+
+    Raises:
+        InputError: the file cannot be read, or a line is something else; it names file and line.
+    """
+    ranked: dict[str, list[str]] = {}
+    for where, line in read_lines(path):
+        fields = decode_line(line, where).strip("\r\n").split("\t")
+        if len(fields) != len(_RANKING):
+            raise InputError(f"{where}: {len(fields)} columns; runs have {', '.join(_RANKING)}")
+        found = ranked.setdefault(check_id(fields[0], "question"), [])
+        if len(found) < depth:
+            found.append(check_id(fields[1], "passage"))
+    if not ranked:
+        raise InputError(f"{path}: there is nothing ranked: the file is empty")
+    return ranked
+
+
+def texts_of(corpus: Iterable[Passage], ids: Collection[str]) -> dict[str, str]:
+    """The texts of these passages, in one pass over a corpus.
+
+    Raises:
+        InputError: the corpus does not have them all.
+    """
+    wanted = set(ids)
+    texts = {passage.id: passage.text for passage in corpus if passage.id in wanted}
+    if lost := sorted(wanted - texts.keys()):
+        raise InputError(
+            f"{len(lost):,} of {len(wanted):,} ranked passages are not in the corpus, such as "
+            f"{lost[0]!r}: it is another corpus, or not whole"
+        )
+    return texts
 
 
 def writing_predictions(path: Path, predictions: Iterable[Prediction]) -> Iterator[Prediction]:

@@ -16,6 +16,7 @@ from xqg_qdrant.evaluation.reproduction.inputs import (
     GENERATOR_FOLDER,
     QUERIES_FILE,
     QUESTIONS_FILE,
+    RUNS_FOLDER,
     FirstQueries,
     open_inputs,
     strange_size,
@@ -48,7 +49,11 @@ def test_nothing_is_there(folder: Path) -> None:
     assert encoder.commands == (
         f"xqg export {MBERT.model} -o '{folder / ENCODERS_FOLDER / 'mbert'}' "
         f"--allow-pickle {MBERT.model}",
+        "or",
+        f"git clone https://github.com/ielab/xQG4xDR '{folder / 'xQG4xDR'}'",
+        f"cp -r '{folder / 'xQG4xDR'}'/runs '{folder / RUNS_FOLDER}'",
     )
+    assert all(row.run in encoder.path for row in (MBERT_ROW, MBERT_XQG))
     # Passages alone are enough without xQG; nobody published a checkpoint of XLM-R.
     _, passages, encoder = inputs.missing_for(XLM_ROW)
     assert QUERIES_FILE not in passages.path
@@ -68,7 +73,9 @@ def test_all_is_there(folder: Path) -> None:
     assert inputs.missing_for_figures() == []
     counts = Counter((each.passage_id, each.lang) for each in inputs.queries())
     assert len(counts) == 70 and set(counts.values()) == {5}
-    assert inputs.deviations([MBERT, XLM_R]) == [
+    asked, *rest = inputs.deviations([MBERT, XLM_R])
+    assert asked.startswith("questions with an answer to look for: ar 10 of 309, bn 10 of 304, ")
+    assert rest == [
         "mBERT: pooling is 'mean', the paper's 'cls'",
         f"mBERT: made from random, the paper's is {MBERT.model}",
         "XLM-R: pooling is 'mean', the paper's 'cls'",
@@ -101,9 +108,13 @@ def test_passages_without_queries(folder: Path) -> None:
 def test_passages_and_queries_of_ones_own(folder: Path) -> None:
     paper.write_corpus(folder)
     paper.write_queries(folder)
+    paper.write_encoder(folder, "mbert")
     inputs = open_inputs(folder, limit=3)
-    assert "queries of queries.jsonl, not the published ones" in inputs.deviations([])
-    assert "the first 3 passages alone" in inputs.deviations([])
+    assert inputs.deviations([]) == []
+    assert inputs.deviations([MBERT])[:2] == [
+        "the first 3 passages alone",
+        "queries of queries.jsonl, not the published ones",
+    ]
     counts = Counter((each.passage_id, each.lang) for each in inputs.queries(2))
     assert {passage for passage, _ in counts} == {"0", "1", "2"}
     assert len(counts) == 21 and set(counts.values()) == {2}
@@ -127,15 +138,17 @@ def test_the_same_queries_from_either_file(folder: Path) -> None:
 def test_what_is_not_whole_or_not_the_papers(folder: Path) -> None:
     paper.write_questions(folder, ["ja", "te"])
     data = paper.write_augmented(folder)
-    assert open_inputs(folder).deviations([]) == ["no questions in ar, bn, fi, ko, ru"]
+    paper.write_encoder(folder, "mbert")
+    [asked, *rest] = open_inputs(folder).deviations([MBERT])
+    assert "fi 0 of 314, ja 10 of 241" in asked
     (data / "shard_3.jsonl").unlink()
     (data / f"shard_{SHARDS - 1}.jsonl").unlink()
-    lost = open_inputs(folder).deviations([])[-1]
+    [_, lost, *_] = open_inputs(folder).deviations([MBERT])
     assert lost == "the augmented set is not whole: no shard_3.jsonl, shard_18.jsonl"
     # Named otherwise, as the hub converts it, nothing is known of its files.
     for number, path in enumerate(sorted(data.iterdir())):
         path.rename(data / f"000{number}.jsonl")
-    assert len(open_inputs(folder).deviations([])) == 1
+    assert open_inputs(folder).deviations([MBERT]) == [asked, *rest]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +165,7 @@ def test_a_checkpoint_that_is_not_exported(folder: Path) -> None:
     assert lost.commands[0].startswith(f"xqg export {MBERT.model}")
     (checkpoint / "config.json").write_text("{}")
     [*_, lost] = open_inputs(folder).missing_for(MBERT_ROW)
-    assert lost.commands == (
+    assert lost.commands[:2] == (
         f"mv '{checkpoint}' '{checkpoint}-checkpoint'",
         f"xqg export '{checkpoint}-checkpoint' -o '{checkpoint}' --preset xor-tydi",
     )

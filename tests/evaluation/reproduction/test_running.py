@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,13 @@ from xqg_qdrant.errors import InputError, ModelError
 from xqg_qdrant.evaluation.experiments import ALPHAS
 from xqg_qdrant.evaluation.measures import AVERAGE
 from xqg_qdrant.evaluation.reproduction.cells import cells_of, table_of
-from xqg_qdrant.evaluation.reproduction.inputs import ENCODERS_FOLDER, Inputs, open_inputs
+from xqg_qdrant.evaluation.reproduction.inputs import (
+    ENCODERS_FOLDER,
+    PREDICTIONS_FOLDER,
+    RUNS_FOLDER,
+    Inputs,
+    open_inputs,
+)
 from xqg_qdrant.evaluation.reproduction.paper import COLUMNS, LANGUAGES, ROWS
 from xqg_qdrant.evaluation.reproduction.running import Measured, Reproduction, reproduce
 
@@ -140,7 +147,7 @@ def test_a_row_alone_and_no_tests(folder: Path) -> None:
     found = run(open_inputs(folder, limit=4), [MBERT], resamples=0, say=said.append)
     assert set(found.table) == {"mbert"} and found.comparisons == []
     assert found.passages == 4
-    assert found.deviations[0] == "the first 4 passages alone"
+    assert found.deviations[1] == "the first 4 passages alone"
     assert said[0].startswith("mBERT, average: R@2kt ") and "(published 44.20)" in said[0]
     assert {row.low for row in found.table["mbert"].rows(0)} == {None}
 
@@ -173,10 +180,71 @@ def test_an_encoder_exported_as_the_papers(tmp_path: Path) -> None:
     export_encoder(open_checkpoint(str(checkpoint)), output=target)
     found = run(open_inputs(tmp_path), [MBERT], resamples=0)
     # [CLS], the dot product, 32 and 128 tokens: nothing is to be said of the encoder.
-    assert found.deviations == [
-        "no questions in ar, bn, fi, ko, ru, te",
+    asked, *rest = found.deviations
+    assert "bn 0 of 304" in asked and rest == [
         "10 passages, the paper's corpus has 18 million",
     ]
     cells = {cell.language: cell for cell in cells_of([MBERT], found) if cell.measure == "R@5kt"}
     assert cells["ja"].measured == cells[AVERAGE].measured is not None
     assert (cells["ar"].measured, cells["ar"].published) == (None, 49.19)
+
+
+def test_what_was_found_elsewhere(folder: Path, tmp_path: Path) -> None:
+    """A run file of Tevatron and predictions in the official format, without any encoder."""
+    paper.write_questions(tmp_path)
+    paper.write_corpus(tmp_path)
+    run_file = tmp_path / RUNS_FOLDER / MBERT.run
+    run_file.parent.mkdir()
+    found = [  # right first for even ones, else last of the first three or beyond them
+        (f"{language}{n}", passage)
+        for language in LANGUAGES
+        for n in range(10)
+        for passage in ([n, 0] if n % 2 == 0 else [(n + 1) % 10, (n + 2) % 10, (n + 3) % 10, n])
+    ]
+    run_file.write_text("".join(f"{question}\t{passage}\t1.0\n" for question, passage in found))
+    predictions = [
+        {"id": f"{language}{n}", "lang": language, "ctxs": [f"x answer{n} y"]}
+        for language in LANGUAGES
+        for n in range(10)
+        if (language, n) != ("te", 9)
+    ]
+    file = tmp_path / PREDICTIONS_FOLDER / "mbert-xqg.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps(predictions))
+    inputs = open_inputs(tmp_path, limit=1)  # of what is loaded: nothing is
+    assert [inputs.missing_for(row) for row in (MBERT, MBERT_XQG)] == [[], []]
+    assert inputs.missing_for(XLM_R)
+    done = run(inputs, [MBERT, MBERT_XQG])
+    assert value(done.table["mbert"], "R@2kt") == 0.5
+    assert value(done.table["mbert"], "R@5kt") == 1
+    assert value(done.table["mbert-xqg"], "R@2kt") == 1
+    assert {each.system for each in done.comparisons} == {"mBERT + xQG"}
+    assert done.notes == [
+        f"mBERT: scored here, found elsewhere: {run_file}.",
+        f"mBERT + xQG: scored here, found elsewhere: {file}.",
+    ]
+    assert done.deviations[1:] == [
+        f"mBERT + xQG: 1 questions have no prediction in {file}, and the official script leaves "
+        "them out"
+    ]
+    # With an encoder at hand the row is measured from the start.
+    paper.write_encoder(tmp_path, "mbert")
+    assert open_inputs(tmp_path).file_of(MBERT) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("ja1\t0\n", "line 1: 2 columns; runs have question, passage, score"),
+        ("ja1\t77\t1.0\n", "1 of 1 ranked passages are not in the corpus, such as '77'"),
+        ("xx1\t0\t1.0\n", "no question 'xx1' in"),
+        ("", "there is nothing ranked"),
+    ],
+)
+def test_runs_that_do_not_fit(tmp_path: Path, line: str, message: str) -> None:
+    paper.write_questions(tmp_path)
+    paper.write_corpus(tmp_path)
+    (tmp_path / RUNS_FOLDER).mkdir()
+    (tmp_path / RUNS_FOLDER / MBERT.run).write_text(line)
+    with pytest.raises(InputError, match=message):
+        run(open_inputs(tmp_path), [MBERT])

@@ -10,12 +10,21 @@ from pathlib import Path
 
 from xqg_qdrant.corpus.catalogue import data_set_named
 from xqg_qdrant.corpus.jsonl import read_queries
-from xqg_qdrant.corpus.xor_tydi import XorCorpus, read_answered_questions
+from xqg_qdrant.corpus.xor_tydi import (
+    XorCorpus,
+    read_answered_questions,
+    read_predictions,
+    read_ranking,
+    texts_of,
+)
 from xqg_qdrant.errors import InputError
+from xqg_qdrant.evaluation.answers import span_answers
+from xqg_qdrant.evaluation.predicting import DEPTH
 from xqg_qdrant.evaluation.reproduction.paper import (
-    LANGUAGES,
     PASSAGES_MILLIONS,
     QUERIES,
+    QUESTIONS,
+    REPOSITORY,
     ROWS,
     SHARDS,
     SOURCE,
@@ -25,7 +34,7 @@ from xqg_qdrant.evaluation.reproduction.paper import (
 )
 from xqg_qdrant.export.presets import generator_preset
 from xqg_qdrant.models.manifest import MANIFEST_FILE, EncoderManifest, read_encoder_manifest
-from xqg_qdrant.records import AnsweredQuestion, GeneratedQuery
+from xqg_qdrant.records import AnsweredQuestion, GeneratedQuery, Prediction
 
 QUESTIONS_FILE = data_set_named("xor-tydi").files[0].path
 CORPUS_FILE = data_set_named("xor-tydi-corpus").files[0].path
@@ -33,6 +42,8 @@ AUGMENTED_FOLDER = "xor-tydi-xqg-augmented"
 QUERIES_FILE = "queries.jsonl"
 ENCODERS_FOLDER = "encoders"
 GENERATOR_FOLDER = "generator"
+PREDICTIONS_FOLDER = "predictions"
+RUNS_FOLDER = "runs"
 
 _GENERATOR = generator_preset("xqg").models[0]
 
@@ -89,6 +100,8 @@ class Inputs:
         corpus: None where it is not there.
         queries_file: queries for a corpus that has none of its own.
         encoders: manifests of the exported encoders, by the paper's names.
+        found_elsewhere: by the names of rows, files of what was found for the questions elsewhere:
+            predictions in the official format (``.json``), or runs of the authors (``.tsv``).
         limit: the first so many passages alone; all when None.
     """
 
@@ -97,6 +110,7 @@ class Inputs:
     corpus: XorCorpus | None
     queries_file: Path | None
     encoders: dict[str, EncoderManifest]
+    found_elsewhere: dict[str, Path]
     limit: int | None = None
 
     @property
@@ -121,8 +135,19 @@ class Inputs:
         known = None if self.limit is None else {passage.id for passage in self.corpus}
         return FirstQueries(self.queries_file, first, known)
 
+    def file_of(self, row: PaperRow) -> Path | None:
+        """What was found elsewhere for a row that cannot be measured from the start."""
+        path = self.found_elsewhere.get(row.name)
+        if self.questions is None or not self._missing_for(row):
+            return None
+        return None if path is None or (_is_run(path) and self.corpus is None) else path
+
     def missing_for(self, row: PaperRow) -> list[Missing]:
         """What a row of the table needs and is not there."""
+        return [] if self.file_of(row) is not None else self._missing_for(row)
+
+    def _missing_for(self, row: PaperRow) -> list[Missing]:
+        """What it needs to be measured from the start."""
         found = [] if self.questions is not None else [self._questions()]
         if self.corpus is None:
             found.append(self._corpus(augmented=row.augmented))
@@ -130,6 +155,37 @@ class Inputs:
             found.append(self._queries())
         if row.encoder.name not in self.encoders:
             found.append(self._encoder(row.encoder))
+        return found
+
+    def predictions(self, rows: Sequence[PaperRow]) -> dict[str, list[Prediction]]:
+        """What was found elsewhere for these rows, by their names.
+
+        The texts of all runs are taken from the corpus in one pass.
+
+        Raises:
+            InputError: a file is malformed, or of other questions or of another corpus.
+        """
+        assert self.questions is not None
+        languages = {each.question.id: each.question.lang for each in self.questions}
+        found, runs = {}, {}
+        for row in rows:
+            path = self.found_elsewhere[row.name]
+            if _is_run(path):
+                runs[row.name] = read_ranking(path, depth=DEPTH)
+                strange = [each for each in runs[row.name] if each not in languages]
+                if strange:
+                    raise InputError(f"{path}: no question {strange[0]!r} in {QUESTIONS_FILE}")
+            else:
+                found[row.name] = read_predictions(path)
+        if runs:
+            assert self.corpus is not None
+            ids = {each for run in runs.values() for ranked in run.values() for each in ranked}
+            texts = texts_of(self.corpus.whole(), ids)
+            for name, run in runs.items():
+                found[name] = [
+                    Prediction(question, languages[question], tuple(texts[each] for each in ranked))
+                    for question, ranked in run.items()
+                ]
         return found
 
     def missing_for_figures(self, rows: Sequence[PaperRow] = ROWS) -> list[Missing]:
@@ -141,26 +197,35 @@ class Inputs:
         names = {row.encoder.name for row in rows}
         able = [row for row in ROWS if row.augmented and row.encoder.name in names]
         at_hand = [row for row in able if row.encoder.name in self.encoders]
-        return self.missing_for((at_hand or able)[0])
+        return self._missing_for((at_hand or able)[0])
 
     def deviations(self, encoders: Iterable[PaperEncoder]) -> list[str]:
         """In what the inputs are not the paper's, so that figures cannot be compared."""
         found = []
+        if self.questions is not None:
+            there = Counter(
+                each.question.lang for each in self.questions if span_answers(each.answers)
+            )
+            other = [
+                f"{code} {there[code]:,} of {number}"
+                for code, number in QUESTIONS.items()
+                if there[code] != number
+            ]
+            if other:
+                found.append(f"questions with an answer to look for: {', '.join(other)}")
+        measured = [each for each in encoders if each.name in self.encoders]
+        if not measured:
+            return found
         if self.limit is not None:
             found.append(f"the first {self.limit:,} passages alone")
-        if self.questions is not None:
-            there = {each.question.lang for each in self.questions}
-            if lost := [code for code in LANGUAGES if code not in there]:
-                found.append(f"no questions in {', '.join(lost)}")
         if self.corpus is not None and self.corpus.is_published:
             if lost := _lost_shards(self.corpus):
                 found.append(f"the augmented set is not whole: no {', '.join(lost)}")
         elif self.has_queries:
             found.append(f"queries of {QUERIES_FILE}, not the published ones")
-        for encoder in encoders:
-            if encoder.name in self.encoders:
-                manifest = self.encoders[encoder.name]
-                found += [f"{encoder.title}: {each}" for each in _differences(manifest, encoder)]
+        for encoder in measured:
+            differences = _differences(self.encoders[encoder.name], encoder)
+            found += [f"{encoder.title}: {each}" for each in differences]
         return found
 
     def _path(self, *parts: str) -> str:
@@ -210,30 +275,29 @@ class Inputs:
         target = self._path(ENCODERS_FOLDER, encoder.name)
         quoted = shlex.quote(target)
         preset = f"--preset {settings().name}"
-        manifest = f"{target}/{MANIFEST_FILE}"
+        commands: tuple[str, ...] = (f"xqg export CHECKPOINT -o {quoted} {preset}",)
+        note = (
+            f"no checkpoint is known to be published: CHECKPOINT is {encoder.base}, trained with "
+            f"Tevatron as {SOURCE} says"
+        )
+        if encoder.model:
+            export = f"xqg export {encoder.model} -o {quoted} --allow-pickle {encoder.model}"
+            commands = (export,)
+            note = "its weights are pickled only: for those who trust its makers"
         folder = Path(target)
         if folder.is_dir() and any(folder.iterdir()):
             source = shlex.quote(f"{target}-checkpoint")
-            return Missing(
-                f"encoder {encoder.title}",
-                manifest,
-                (f"mv {quoted} {source}", f"xqg export {source} -o {quoted} {preset}"),
-                "what is there is no exported encoder; if it is a checkpoint, export it",
-            )
-        if encoder.model:
-            return Missing(
-                f"encoder {encoder.title}",
-                manifest,
-                (f"xqg export {encoder.model} -o {quoted} --allow-pickle {encoder.model}",),
-                "its weights are pickled only: for those who trust its makers",
-            )
-        return Missing(
-            f"encoder {encoder.title}",
-            manifest,
-            (f"xqg export CHECKPOINT -o {quoted} {preset}",),
-            f"no checkpoint is known to be published: CHECKPOINT is {encoder.base}, trained with "
-            f"Tevatron as {SOURCE} says",
-        )
+            commands = (f"mv {quoted} {source}", f"xqg export {source} -o {quoted} {preset}")
+            note = "what is there is no exported encoder; if it is a checkpoint, export it"
+        where = f"{target}/{MANIFEST_FILE}"
+        names = [each.run for each in ROWS if each.encoder is encoder and each.run]
+        if names:
+            runs = ", ".join(self._path(RUNS_FOLDER, name) for name in names)
+            where += f", or the authors' runs {runs}"
+            clone = shlex.quote(self._path(REPOSITORY.split("/")[-1]))
+            copy = f"cp -r {clone}/runs {shlex.quote(self._path(RUNS_FOLDER))}"
+            commands += ("or", f"git clone {REPOSITORY} {clone}", copy)
+        return Missing(f"encoder {encoder.title}", where, commands, note)
 
 
 def open_inputs(
@@ -264,6 +328,7 @@ def open_inputs(
         None if path is None else XorCorpus(path, limit=limit),
         _there(folder / QUERIES_FILE),
         encoders,
+        {row.name: path for row in rows if (path := _found_elsewhere(folder, row)) is not None},
         limit,
     )
 
@@ -278,6 +343,17 @@ def strange_size(passages: int) -> str:
 def _there(path: Path) -> Path | None:
     """The file, or the same gzipped."""
     return next((p for p in (path, path.with_name(f"{path.name}.gz")) if p.is_file()), None)
+
+
+def _found_elsewhere(folder: Path, row: PaperRow) -> Path | None:
+    predictions = folder / PREDICTIONS_FOLDER / f"{row.name}.json"
+    if predictions.is_file():
+        return predictions
+    return _there(folder / RUNS_FOLDER / row.run) if row.run else None
+
+
+def _is_run(path: Path) -> bool:
+    return ".tsv" in path.suffixes
 
 
 def _lost_shards(corpus: XorCorpus) -> list[str]:

@@ -18,6 +18,7 @@ from xqg_qdrant.evaluation.measures import AVERAGE
 from xqg_qdrant.export.presets import EncoderPreset, encoder_preset
 
 PAPER = "https://arxiv.org/abs/2305.03950"
+REPOSITORY = "https://github.com/ielab/xQG4xDR"
 SOURCE = "https://github.com/ielab/xQG4xDR/blob/cea1e944634ac99eab6dbe41036354ba8d3de321/README.md"
 
 LANGUAGES = ("ar", "bn", "fi", "ja", "ko", "ru", "te")
@@ -28,6 +29,10 @@ MEASURES = tuple(BUDGETS)
 ALPHA = 0.01
 QUERIES = 5
 """Generated queries of each passage and language."""
+
+QUESTIONS = dict(zip(LANGUAGES, (309, 304, 314, 241, 285, 237, 238), strict=True))
+"""With an answer to look for: not published, but the least that all published values are shares
+of, and the published averages are those of these shares."""
 
 PASSAGES_MILLIONS = 18
 SHARDS = 19
@@ -63,6 +68,8 @@ class PaperRow:
         encoder: of its vectors.
         augmented: by generated queries (xQG).
         published: in percent, for each measure and language; of what is known.
+        run: the authors' run file in their repository's ``runs/``, as its README names it; "" where
+            it names none.
     """
 
     name: str
@@ -70,6 +77,7 @@ class PaperRow:
     encoder: PaperEncoder
     augmented: bool
     published: Mapping[tuple[str, str], float]
+    run: str
 
 
 MBERT = PaperEncoder(
@@ -91,6 +99,11 @@ _PUBLISHED = {
     },
 }
 
+_RUNS = {
+    "mbert": "xortydi_dev_mbert.tsv",
+    "mbert-xqg": f"xortydi_dev_mbert_augmented_alpha_{ALPHA:g}.tsv",
+}
+
 
 def _rows() -> tuple[PaperRow, ...]:
     rows = []
@@ -103,7 +116,8 @@ def _rows() -> tuple[PaperRow, ...]:
                 for language, value in zip(COLUMNS, values, strict=True)
             }
             title = f"{encoder.title} + xQG" if augmented else encoder.title
-            rows.append(PaperRow(name, title, encoder, augmented, published))
+            run = _RUNS.get(name, "")
+            rows.append(PaperRow(name, title, encoder, augmented, published, run))
     return tuple(rows)
 
 

@@ -82,8 +82,7 @@ class _Counted:
     """Passages, and how many they were when last gone through."""
 
     def __init__(self, inputs: Inputs) -> None:
-        assert inputs.corpus is not None
-        self._corpus = inputs.corpus
+        self._corpus = inputs.corpus or ()
         self.number = 0
 
     def __iter__(self) -> Iterator[Passage]:
@@ -124,7 +123,8 @@ def reproduce(
     What is wrong with an encoder is found before anything is measured.
 
     Args:
-        inputs: that the rows and figures need.
+        inputs: that the rows and figures need; rows that lack some are scored from what was found
+            elsewhere.
         rows: to measure; with one that has xQG the one without is measured too.
         figures: ``alpha`` and ``queries``, for the encoders of the inputs.
         connect: opens a client for each encoder.
@@ -140,14 +140,17 @@ def reproduce(
     word_tokenizer()  # what is missing is said before days of work, not after
     if unknown := set(figures) - set(FIGURES):
         raise InputError(f"no figure {sorted(unknown)[0]!r}: there are {', '.join(FIGURES)}")
-    wanted = {row.encoder.name for row in rows} | (set(inputs.encoders) if figures else set())
-    encoders = [row.encoder for row in ROWS if not row.augmented and row.encoder.name in wanted]
+    elsewhere = [row for row in rows if inputs.file_of(row) is not None]
+    here = [row for row in rows if row not in elsewhere]
+    wanted = {row.encoder.name for row in here} | (set(inputs.encoders) if figures else set())
+    encoders = list(dict.fromkeys(row.encoder for row in ROWS if row.encoder.name in wanted))
     for encoder in encoders:
         inputs.encoders[encoder.name].verify_files()
     found = Reproduction(deviations=inputs.deviations(encoders))
+    _score(found, inputs, elsewhere, say)
     passages = _Counted(inputs)
     for encoder in encoders:
-        augmented = bool(figures) or any(row.augmented for row in rows if row.encoder is encoder)
+        augmented = bool(figures) or any(row.augmented for row in here if row.encoder is encoder)
         with connect(inputs.encoders[encoder.name].folder) as client:
             work = _Work(client, inputs, encoder, passages, resamples, progress)
             plain, with_queries = work.table(augmented=augmented)
@@ -155,16 +158,37 @@ def reproduce(
                 if measured is not None:
                     found.table[row.name] = measured
                     say(_done(row, measured))
-            if with_queries is not None and resamples:
-                found.comparisons += compare(with_queries.scores, plain.scores, resamples=resamples)
             if "alpha" in figures:
                 work.alpha(found)
             if "queries" in figures and with_queries is not None:
                 work.queries(found, plain, with_queries)
+    for row in ROWS:
+        plain_row = _rows_of(row.encoder)[0]
+        if resamples and row.augmented and {row.name, plain_row.name} <= found.table.keys():
+            scores, baseline = (found.table[name].scores for name in (row.name, plain_row.name))
+            found.comparisons += compare(scores, baseline, resamples=resamples)
     found.passages = passages.number
-    if strange := strange_size(passages.number):
+    if encoders and (strange := strange_size(passages.number)):
         found.deviations.append(strange)
     return found
+
+
+def _score(
+    found: Reproduction, inputs: Inputs, rows: Sequence[PaperRow], say: Callable[[str], None]
+) -> None:
+    """Rows of which another system says what it found."""
+    predictions = inputs.predictions(rows)
+    for row in rows:
+        assert inputs.questions is not None
+        scores, official = measure_answers(row.title, predictions[row.name], inputs.questions)
+        found.table[row.name] = Measured(scores, tuple(official))
+        if missing := int(scores.missing.sum()):
+            found.deviations.append(
+                f"{row.title}: {missing:,} questions have no prediction in {inputs.file_of(row)}, "
+                "and the official script leaves them out"
+            )
+        found.notes.append(f"{row.title}: scored here, found elsewhere: {inputs.file_of(row)}.")
+        say(_done(row, found.table[row.name]))
 
 
 def _rows_of(encoder: PaperEncoder) -> list[PaperRow]:
