@@ -45,6 +45,7 @@ def load(
         layout=layout,
         alpha=alpha,
         hybrid=hybrid,
+        reload=False,
         progress=progress,
     )
     if report.points != report.passages:
