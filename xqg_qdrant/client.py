@@ -111,6 +111,7 @@ class Client:
         batch_size: int = BATCH_SIZE,
         restart: bool = False,
         dry_run: bool = False,
+        reload: bool = True,
         progress: Callable[[Progress], None] | None = None,
     ) -> IngestReport:
         """Load passages, augmented with generated queries, into a collection.
@@ -127,6 +128,7 @@ class Client:
             batch_size: passages encoded and written at a time.
             restart: begin an unfinished ingest again from its first passage.
             dry_run: check everything, write nothing.
+            reload: load anew what the last ingest has loaded whole; else find it, encode nothing.
             progress: called after every batch.
 
         Raises:
@@ -155,6 +157,7 @@ class Client:
             batch_size=batch_size,
             restart=restart,
             dry_run=dry_run,
+            reload=reload,
             progress=progress,
         )
 

@@ -11,7 +11,7 @@ from xqg_qdrant.evaluation.comparison import LEVEL, Comparison, PValues
 from xqg_qdrant.evaluation.measures import AVERAGE, Row
 
 if TYPE_CHECKING:
-    from xqg_qdrant.evaluation.report import Report
+    from xqg_qdrant.evaluation.report import Report, Table
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1b2330;--soft:#5b6676;--line:#d9dee6;--ground:#f6f7f9;
@@ -78,6 +78,7 @@ def render(report: Report) -> str:
         f"<header><h1>{escape(report.title)}</h1>"
         f'<p class="soft">{escape(_summary(report))}</p></header>',
         _tiles(report),
+        *(_own_table(each) for each in report.tables),
         *(_curve_section(report) if report.curves else _bars(report.rows, measures)),
         _comparisons(report.comparisons, measures, shown=1 if report.curves else _OPEN),
         _notes(report.notes),
@@ -241,6 +242,12 @@ def _bars(rows: Sequence[Row], measures: Sequence[str]) -> list[str]:
         '<p class="soft">Whiskers are 95 % bootstrap intervals.</p>'
         f"{charts.bars(rows, first)}{more}</section>"
     ]
+
+
+def _own_table(table: Table) -> str:
+    note = f'<p class="soft">{escape(table.note)}</p>' if table.note else ""
+    lines = ((not cells[0].startswith(" "), cells) for cells in table.lines)
+    return f"<section><h2>{escape(table.title)}</h2>{note}{_table(table.header, lines)}</section>"
 
 
 def _notes(notes: Sequence[str]) -> str:
