@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -15,9 +15,9 @@ from xqg_qdrant.collection import CollectionManifest, CollectionReport, hit_from
 from xqg_qdrant.corpus.checks import MAX_QUERY_CHARS, check_passage, check_query, check_text
 from xqg_qdrant.corpus.jsonl import read_passages, read_queries
 from xqg_qdrant.engine import open_engine
-from xqg_qdrant.engine.base import Engine
+from xqg_qdrant.engine.base import Engine, ScoredPoint
 from xqg_qdrant.engine.filters import parse_filters
-from xqg_qdrant.errors import CollectionMismatch, InputError, ModelError
+from xqg_qdrant.errors import CollectionMismatch, CollectionNotFound, InputError, ModelError
 from xqg_qdrant.layouts import DEFAULT_LAYOUT
 from xqg_qdrant.lexical import SPARSE_VECTOR
 from xqg_qdrant.loader import IngestReport, Progress, ingest
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 Record = TypeVar("Record")
 
 MANIFEST_SECONDS = 5.0
-"""For so long a search trusts the manifest that it read: a server need not be asked every time."""
+"""For so long a search trusts what it read of a name: a server need not be asked every time."""
 
 
 class Client:
@@ -72,7 +72,7 @@ class Client:
         self._threads = threads
         self._encoders: dict[str, Encoder] = {}
         self._detectors = Detectors()
-        self._manifests: dict[str, tuple[float, CollectionManifest]] = {}
+        self._manifests: dict[str, tuple[float, str, CollectionManifest]] = {}
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -111,6 +111,8 @@ class Client:
         generator: str | None = None,
         batch_size: int = BATCH_SIZE,
         restart: bool = False,
+        replace: bool = False,
+        drop_previous: bool = False,
         dry_run: bool = False,
         progress: Callable[[Progress], None] | None = None,
     ) -> IngestReport:
@@ -127,6 +129,10 @@ class Client:
             generator: what wrote the queries, in your words.
             batch_size: passages encoded and written at a time.
             restart: begin an unfinished ingest again from its first passage.
+            replace: build a new collection beside the one of that name, verify it, and let it
+                take the name in one step; settings may differ. The old one serves until then, and
+                is kept as ``NAME.previous``; see :meth:`rollback`.
+            drop_previous: with ``replace``: destroy a ``NAME.previous`` of before, at the end.
             dry_run: check everything, write nothing.
             progress: called after every batch.
 
@@ -135,29 +141,33 @@ class Client:
             CollectionMismatch: the collection was built with other settings.
             UnfinishedIngest: another ingest was cut off here.
             PartialIngest: the engine failed on the way; what is in stays in.
+            CollectionExists: with ``replace``: a ``NAME.previous`` is there still, or NAME is a
+                collection itself on a server; the message says what to do.
             ModelError: the encoder cannot be loaded.
         """
-        self._manifests.pop(collection, None)
-        return ingest(
-            self._engine,
-            collection,
-            read_passages(passages)
-            if isinstance(passages, str | os.PathLike)
-            else _checked(passages, Passage, check_passage, "passage"),
-            read_queries(queries)
-            if isinstance(queries, str | os.PathLike)
-            else _checked(queries, GeneratedQuery, check_query, "query"),
-            encoder=self._ingest_encoder(),
-            layout=layout,
-            hybrid=hybrid,
-            alpha=alpha,
-            languages=languages,
-            generator=generator,
-            batch_size=batch_size,
-            restart=restart,
-            dry_run=dry_run,
-            progress=progress,
-        )
+        with self._forgetting(collection):
+            return ingest(
+                self._engine,
+                collection,
+                read_passages(passages)
+                if isinstance(passages, str | os.PathLike)
+                else _checked(passages, Passage, check_passage, "passage"),
+                read_queries(queries)
+                if isinstance(queries, str | os.PathLike)
+                else _checked(queries, GeneratedQuery, check_query, "query"),
+                encoder=self._ingest_encoder(),
+                layout=layout,
+                hybrid=hybrid,
+                alpha=alpha,
+                languages=languages,
+                generator=generator,
+                batch_size=batch_size,
+                restart=restart,
+                replace=replace,
+                drop_previous=drop_previous,
+                dry_run=dry_run,
+                progress=progress,
+            )
 
     def search(
         self,
@@ -258,39 +268,48 @@ class Client:
         ]
         languages = languages_of(texts, lang)
         where = parse_filters(filters, passage_lang)
-        manifest = self._manifest(collection)
-        asking = Asking.of(
-            manifest,
-            collection,
-            augmented=augmented,
-            alpha=alpha,
-            weights=language_weights,
-            hybrid=hybrid,
-        )
-        encoder = self._search_encoder(manifest, collection)
-        if asking.needs_language(manifest):
-            languages = self._detectors.fill(texts, languages, manifest.languages)
-        vectors, using = asking.dense(manifest, encoder.encode_queries(texts), languages)
-        if asking.hybrid:
-            found = self._engine.search_hybrid(
+
+        def ask() -> list[list[ScoredPoint]]:
+            # One collection throughout, whatever its name moves to meanwhile.
+            real, manifest = self._manifest(collection)
+            asking = Asking.of(
+                manifest,
                 collection,
+                augmented=augmented,
+                alpha=alpha,
+                weights=language_weights,
+                hybrid=hybrid,
+            )
+            encoder = self._search_encoder(manifest, collection)
+            spoken = languages
+            if asking.needs_language(manifest):
+                spoken = self._detectors.fill(texts, languages, manifest.languages)
+            vectors, using = asking.dense(manifest, encoder.encode_queries(texts), spoken)
+            if not asking.hybrid:
+                return self._engine.search(
+                    real, vectors, using=using, limit=limit, where=where, exact=exact
+                )
+            return self._engine.search_hybrid(
+                real,
                 vectors,
-                asking.sparse(manifest, texts, languages),
+                asking.sparse(manifest, texts, spoken),
                 using=using,
                 sparse=SPARSE_VECTOR,
                 limit=limit,
                 where=where,
                 exact=exact,
             )
-        else:
-            found = self._engine.search(
-                collection, vectors, using=using, limit=limit, where=where, exact=exact
-            )
+
+        try:
+            found = ask()
+        except CollectionNotFound:  # perhaps replaced and deleted since its manifest was read
+            self._manifests.pop(collection, None)
+            found = ask()
         return [[hit_from_payload(point.payload, point.score) for point in each] for each in found]
 
     def collections(self) -> list[str]:
-        """The names of the collections at this location, sorted."""
-        return self._engine.collections()
+        """The names of the collections at this location, sorted; aliases are among them."""
+        return self._engine.names()
 
     def info(self, collection: str) -> CollectionReport:
         """What is known of a collection.
@@ -300,10 +319,11 @@ class Client:
             CollectionMismatch: xqg-qdrant did not make it.
         """
         self._engine.require(collection)
-        manifest = read_manifest(self._engine, collection)
-        journal = read_journal(self._engine, collection)
-        queries: Mapping[str, int] = read_statistics(self._engine, collection).get("queries", {})
-        info = self._engine.info(collection)
+        real = self._engine.resolve(collection)
+        manifest = read_manifest(self._engine, real)
+        journal = read_journal(self._engine, real)
+        queries: Mapping[str, int] = read_statistics(self._engine, real).get("queries", {})
+        info = self._engine.info(real)
         return CollectionReport(
             name=collection,
             location=self.location,
@@ -315,6 +335,7 @@ class Client:
             queries=queries,
             query_share=mean_share(manifest, info.points, sum(queries.values())),
             manifest=manifest,
+            alias_of=None if real == collection else str(real),
         )
 
     def delete(self, collection: str) -> None:
@@ -326,14 +347,25 @@ class Client:
         self._manifests.pop(collection, None)
         self._engine.delete(collection)
 
-    def _manifest(self, collection: str) -> CollectionManifest:
-        """The manifest of a collection, read anew every few seconds at most."""
-        read_at, manifest = self._manifests.get(collection, (-math.inf, None))
-        if manifest is None or time.monotonic() - read_at > MANIFEST_SECONDS:
+    @contextmanager
+    def _forgetting(self, collection: str) -> Iterator[None]:
+        """Before and after a change that may move the name, or alter the manifest."""
+        self._manifests.pop(collection, None)
+        try:
+            yield
+        finally:
+            self._manifests.pop(collection, None)
+
+    def _manifest(self, collection: str) -> tuple[str, CollectionManifest]:
+        """What a name stands for, and its manifest; looked up every few seconds at most."""
+        known = self._manifests.get(collection)
+        if known is None or time.monotonic() - known[0] > MANIFEST_SECONDS:
             self._engine.require(collection)
-            manifest = read_manifest(self._engine, collection)
-            self._manifests[collection] = (time.monotonic(), manifest)
-        return manifest
+            real = self._engine.resolve(collection)
+            manifest = read_manifest(self._engine, real)
+            known = (time.monotonic(), real, manifest)
+            self._manifests[collection] = known
+        return known[1:]
 
     def _ingest_encoder(self) -> Encoder:
         return self._encoder(DEFAULT_ENCODER if self._chosen is None else self._chosen)

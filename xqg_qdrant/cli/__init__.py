@@ -63,6 +63,7 @@ def _register() -> None:
         generate,
         ingest,
         models,
+        replacing,
         search,
     )
     from xqg_qdrant.cli.experiments import compare, sweep
@@ -76,6 +77,8 @@ def _register() -> None:
     main.add_command(collections.info)
     main.add_command(collections.dump)
     main.add_command(collections.delete)
+    main.add_command(replacing.rollback)
+    main.add_command(replacing.alias)
     main.add_command(models.models)
     main.add_command(evaluate.evaluate)
     main.add_command(sweep.sweep)

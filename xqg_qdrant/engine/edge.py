@@ -296,7 +296,13 @@ class EdgeEngine(Engine):
             hidden = self.root / f"{_HIDDEN[1]}{name}-{uuid.uuid4().hex}"
             (self.root / name).rename(hidden)
             self._shapes.pop(name, None)
-            gone = [alias for alias, real in self._aliases.read().items() if real == name]
+            there = self.collections()
+            # An alias of nothing stays where it hides a folder, which goes by another name.
+            gone = [
+                alias
+                for alias, real in self._aliases.read().items()
+                if real not in there and alias not in there
+            ]
             if gone:
                 self._aliases.change(dict.fromkeys(gone))
             shutil.rmtree(hidden)

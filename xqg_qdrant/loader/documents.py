@@ -13,6 +13,8 @@ from xqg_qdrant.loader.journal import JOURNAL, Journal
 MANIFEST = "manifest"
 STATISTICS = "statistics"
 LEXICAL = "lexical"
+BUILD = "build"
+"""Says what a collection was built to replace."""
 
 
 def read_manifest(engine: Engine, name: str) -> CollectionManifest:
