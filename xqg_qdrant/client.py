@@ -24,6 +24,7 @@ from xqg_qdrant.loader import IngestReport, Progress, ingest
 from xqg_qdrant.loader.documents import read_journal, read_manifest, read_statistics
 from xqg_qdrant.loader.ingestion import BATCH_SIZE, mean_share
 from xqg_qdrant.models.manifest import DEFAULT_ENCODER
+from xqg_qdrant.operations import Operations
 from xqg_qdrant.records import GeneratedQuery, Hit, Passage
 from xqg_qdrant.searching import Asking, Detectors, languages_of
 
@@ -36,7 +37,7 @@ MANIFEST_SECONDS = 5.0
 """For so long a search trusts what it read of a name: a server need not be asked every time."""
 
 
-class Client:
+class Client(Operations):
     """Search across languages in collections at one location.
 
     Safe to share between threads; the embedded engine takes one call at a time. Close it, or use
