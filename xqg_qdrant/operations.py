@@ -54,6 +54,7 @@ class Operations:
         path: str | os.PathLike[str],
         *,
         overwrite: bool = False,
+        native: bool = False,
         progress: Telling = None,
     ) -> BackupReport:
         """Write a collection to a file that every engine can restore, whole or not at all.
@@ -62,6 +63,7 @@ class Operations:
             collection: its name.
             path: of the file; in a folder, it is named after the collection.
             overwrite: replace a file that is there.
+            native: write a server's own snapshot instead, which servers alone can restore.
             progress: called now and then.
 
         Raises:
@@ -70,6 +72,11 @@ class Operations:
             InputError: the file exists, or cannot be written there.
             StorageError: the disk is full.
         """
+        if native:
+            from xqg_qdrant.loader import native as own
+
+            target = check_target(Path(path), collection, overwrite=overwrite, suffix=own.SUFFIX)
+            return own.download_snapshot(self._engine, collection, target, progress)
         target = check_target(Path(path), collection, overwrite=overwrite)
         return write_backup(CollectionSource(self._engine, collection), target, progress)
 
@@ -81,6 +88,7 @@ class Operations:
         replace: bool = False,
         drop_previous: bool = False,
         restart: bool = False,
+        native: bool = False,
         progress: Telling = None,
     ) -> CopyReport:
         """Make a collection from a file that :meth:`backup` wrote; the file is checked first.
@@ -91,6 +99,7 @@ class Operations:
             replace: let it take the name of what is there, which is kept as NAME.previous.
             drop_previous: with ``replace``: destroy a NAME.previous of before.
             restart: begin a restore that was cut off again.
+            native: the file is a server's own snapshot, and this is a server.
             progress: called now and then.
 
         Raises:
@@ -99,6 +108,17 @@ class Operations:
             PartialIngest: the engine failed on the way; the same call goes on.
         """
         with self._forgetting(collection):
+            if native:
+                from xqg_qdrant.loader.native import upload_snapshot
+
+                return upload_snapshot(
+                    Path(path),
+                    self._engine,
+                    collection,
+                    replace=replace,
+                    drop_previous=drop_previous,
+                    restart=restart,
+                )
             return copy(
                 BackupSource(Path(path), progress),
                 self._engine,

@@ -49,6 +49,11 @@ def _check(replace: bool, drop_previous: bool) -> None:
 @options.location("--from")
 @options.collection()
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
+@click.option(
+    "--native",
+    is_flag=True,
+    help="Write a server's own snapshot, with its graphs; servers alone restore it, by --native.",
+)
 @options.api_key
 @options.as_json
 @options.quiet
@@ -57,6 +62,7 @@ def backup(
     location: str,
     collection: str,
     force: bool,
+    native: bool,
     api_key: str | None,
     as_json: bool,
     quiet: bool,
@@ -74,7 +80,7 @@ def backup(
         Client(location, api_key=api_key) as client,
         options.progress_bar(quiet=quiet) as show,
     ):
-        report = client.backup(collection, file, overwrite=force, progress=show)
+        report = client.backup(collection, file, overwrite=force, native=native, progress=show)
     if as_json:
         options.print_json(report.to_json())
         return
@@ -94,6 +100,7 @@ def backup(
 @options.location("--to")
 @options.collection()
 @_building
+@click.option("--native", is_flag=True, help="FILE is a server's own snapshot.")
 @options.api_key
 @options.as_json
 @options.quiet
@@ -104,6 +111,7 @@ def restore(
     replace: bool,
     drop_previous: bool,
     restart: bool,
+    native: bool,
     api_key: str | None,
     as_json: bool,
     quiet: bool,
@@ -129,6 +137,7 @@ def restore(
             replace=replace,
             drop_previous=drop_previous,
             restart=restart,
+            native=native,
             progress=show,
         )
     _print(report, as_json=as_json)

@@ -73,14 +73,14 @@ class BackupReport:
         return asdict(self)
 
 
-def check_target(path: Path, name: str, *, overwrite: bool) -> Path:
+def check_target(path: Path, name: str, *, overwrite: bool, suffix: str = SUFFIX) -> Path:
     """The file of a backup: the path, or, where that is a folder, a file in it named after NAME.
 
     Raises:
         InputError: it exists, and is not to be overwritten.
     """
     if path.is_dir():
-        path = path / (name + SUFFIX)
+        path = path / (name + suffix)
     if path.exists() and not (overwrite and path.is_file()):
         raise InputError(
             f"{path} exists already: choose another file, or overwrite it with --force "
