@@ -167,6 +167,8 @@ def test_another_process_replaces_what_is_open_here(
         while len(reader.search("c", "text")) == len(OLD):
             assert time.monotonic() < deadline
         assert {hit.text for hit in reader.search("c", "text")} == {p.text for p in NEW}
+        again = xqg("ingest", rows, "--to", "data", "-c", "c", "-q", "--replace")
+        assert (again.returncode, "resumed after" in again.stdout) == (0, True), again.stderr
         done = xqg("delete", "--from", "data", "-c", "c.previous", "--yes")
         assert done.returncode == 0, done.stderr
         assert reader.collections() == ["c"]

@@ -92,7 +92,7 @@ def test_a_collection_is_not_overwritten_unless_told(
     with open_named("local", tmp_path) as engine:
         client = Client(engine)
         home.push("per-language", client, name="c")
-        with pytest.raises(CollectionExists, match="other vectors"):
+        with pytest.raises(CollectionExists, match="is another one"):
             client.restore(file, "c")
         assert client.restore(file, "c", replace=True).previous == "c.previous"
         assert dump(engine, "c") == dump(home._engine, "multivector")
@@ -256,7 +256,15 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
         {"lines": first_line(lambda row: [row[0], row[1] | {"text": float("nan")}, row[2]])},
         "nan",
     ),
-    "an id that is none": ({"lines": first_line(lambda row: ["0", row[1], row[2]])}, "no UUID"),
+    "another's id": ({"lines": first_line(lambda row: ["0", row[1], row[2]])}, "not belong here"),
+    "no text": (
+        {"lines": first_line(lambda row: [row[0], {"passage_id": row[1]["passage_id"]}, row[2]])},
+        "line 1: 'text'",
+    ),
+    "bad queries": (
+        {"lines": first_line(lambda row: [row[0], row[1] | {"queries": [1]}, row[2]])},
+        "line 1",
+    ),
     "a number for an id": ({"lines": first_line(lambda row: [7, row[1], row[2]])}, "line 1"),
     "infinity in a vector": (
         {"vectors": lambda data: b"\x00\x00\x80\x7f" + data[4:]},

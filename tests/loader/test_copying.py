@@ -105,7 +105,7 @@ def test_the_same_again_does_nothing_and_another_is_refused(
     copy(CollectionSource(home, "multivector"), away, name)
     before = away.resolve(name)
     assert copy(CollectionSource(home, "multivector"), away, name).resumed_at == 40
-    with pytest.raises(CollectionExists, match=r"has other vectors.*--replace"):
+    with pytest.raises(CollectionExists, match=r"is another one.*--replace"):
         copy(CollectionSource(home, "per-language"), away, name)
     assert away.resolve(name) == before
     report = copy(CollectionSource(home, "per-language"), away, name, replace=True)

@@ -25,7 +25,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from xqg_qdrant.collection import CollectionManifest
+from xqg_qdrant.collection import CollectionManifest, hit_from_payload, point_id
 from xqg_qdrant.corpus.writing import replacing_binary
 from xqg_qdrant.engine.base import Point
 from xqg_qdrant.engine.vectors import AnyVector, Shape
@@ -276,12 +276,13 @@ class BackupSource(Source):
             raise InputError(f"{where}: {len(lines)} lines, not {part['points']}")
         for row, line in enumerate(lines, start=1):
             try:
-                point_id, payload, numbers = json.loads(line)
+                own_id, payload, numbers = json.loads(line)
                 vectors = {name: self._vector(name, blob, numbers) for name in self.shape.names}
-                point = Point(point_id, dict(payload), vectors)
-                if not isinstance(point.id, str) or point.id > part["last"]:
+                point = Point(own_id, dict(payload), vectors)
+                if point.id > part["last"] or point.id != point_id(payload["passage_id"]):
                     raise ValueError(f"id {point.id!r} does not belong here")
-            except (ValueError, TypeError, KeyError, RecursionError) as error:
+                hit_from_payload(payload, 0.0)  # as a search will read it
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
                 raise InputError(f"{where}, line {row}: {error}") from None
             yield point
         if blob.left:

@@ -318,16 +318,17 @@ class _Differing(EngineError):
 
 
 def difference(source: Source, engine: Engine, name: str) -> str | None:
-    """In what a collection is not a copy of a source: shape, documents, points; None if it is.
+    """In what a collection is not a copy of a source: documents, shape, points; None if it is.
 
-    Points are compared by their number, and by :data:`SAMPLE` of them with all vectors.
+    Documents are read first, since another process may have the collection itself open. Points
+    are compared by their number, and by :data:`SAMPLE` of them with all their vectors.
     """
-    if engine.info(name).shape != source.shape:
-        return "it has other vectors"
     there = {key: row for key, row in engine.documents(name).items() if key not in (COPY, BUILD)}
     for key in sorted({*there, *source.documents}):
         if there.get(key) != source.documents.get(key):
             return f"its {key} is another one"
+    if engine.info(name).shape != source.shape:
+        return "it has other vectors"
     return _counted(source, engine, name) or _sampled(source, engine, name)
 
 

@@ -140,7 +140,7 @@ def ingest(
         # Whatever name moves meanwhile, this run stays with its collection.
         target = engine.resolve(collection) if plan is None else plan.target
         run = _Run(engine, target, staging, encoder, manifest, journal, progress)
-        resumed_at, previous = 0, None
+        resumed_at, previous, points = 0, None, 0
         if dry_run:
             if engine.exists(target) and not (plan and (restart or plan.in_place)):
                 run.adopt(restart=restart, writing=False)
@@ -162,6 +162,9 @@ def ingest(
                 run.load()
             run.verify(collection)
             previous = plan.swap()
+        if not dry_run:
+            # What is in place may be open in another process, which is as good a sign.
+            points = journal.total if plan and plan.in_place else engine.count(target)
         return IngestReport(
             collection=collection,
             location=engine.location,
@@ -172,7 +175,7 @@ def ingest(
             resumed_at=resumed_at,
             truncated_passages=run.truncated_passages,
             truncated_queries=run.truncated_queries,
-            points=None if dry_run else engine.count(target),
+            points=None if dry_run else points,
             encoder=encoder.name,
             layout=layout,
             hybrid=hybrid,

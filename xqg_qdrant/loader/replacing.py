@@ -20,6 +20,7 @@ from xqg_qdrant.engine.aliases import PREVIOUS, base_of
 from xqg_qdrant.engine.base import Engine, check_collection_name
 from xqg_qdrant.errors import (
     CollectionExists,
+    CollectionLocked,
     CollectionMismatch,
     InputError,
     StorageError,
@@ -149,13 +150,14 @@ def holds(engine: Engine, name: str, manifest: CollectionManifest, journal: Jour
         stored, earlier = read_manifest(engine, name), read_journal(engine, name)
     except (CollectionMismatch, StorageError):
         return False
-    return (
-        earlier is not None
-        and earlier.complete
-        and (earlier.input, earlier.total) == (journal.input, journal.total)
-        and _compared(stored) == _compared(manifest)
-        and engine.count(name) == journal.total
-    )
+    if earlier is None or not earlier.complete or _compared(stored) != _compared(manifest):
+        return False
+    if (earlier.input, earlier.total) != (journal.input, journal.total):
+        return False
+    try:
+        return engine.count(name) == journal.total
+    except CollectionLocked:
+        return True  # another process searches it, and knows no better than its journal
 
 
 def rollback(engine: Engine, name: str) -> None:
