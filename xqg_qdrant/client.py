@@ -146,29 +146,31 @@ class Client(Operations):
                 collection itself on a server; the message says what to do.
             ModelError: the encoder cannot be loaded.
         """
-        with self._forgetting(collection):
-            return ingest(
-                self._engine,
-                collection,
-                read_passages(passages)
-                if isinstance(passages, str | os.PathLike)
-                else _checked(passages, Passage, check_passage, "passage"),
-                read_queries(queries)
-                if isinstance(queries, str | os.PathLike)
-                else _checked(queries, GeneratedQuery, check_query, "query"),
-                encoder=self._ingest_encoder(),
-                layout=layout,
-                hybrid=hybrid,
-                alpha=alpha,
-                languages=languages,
-                generator=generator,
-                batch_size=batch_size,
-                restart=restart,
-                replace=replace,
-                drop_previous=drop_previous,
-                dry_run=dry_run,
-                progress=progress,
-            )
+        self._manifests.pop(collection, None)
+        report = ingest(
+            self._engine,
+            collection,
+            read_passages(passages)
+            if isinstance(passages, str | os.PathLike)
+            else _checked(passages, Passage, check_passage, "passage"),
+            read_queries(queries)
+            if isinstance(queries, str | os.PathLike)
+            else _checked(queries, GeneratedQuery, check_query, "query"),
+            encoder=self._ingest_encoder(),
+            layout=layout,
+            hybrid=hybrid,
+            alpha=alpha,
+            languages=languages,
+            generator=generator,
+            batch_size=batch_size,
+            restart=restart,
+            replace=replace,
+            drop_previous=drop_previous,
+            dry_run=dry_run,
+            progress=progress,
+        )
+        self._manifests.pop(collection, None)  # its name may have moved
+        return report
 
     def search(
         self,
