@@ -148,6 +148,7 @@ def test_backing_up_restoring_and_pushing_on_the_command_line(xqg: Xqg) -> None:
     assert "native" in xqg("backup", "n", "--from", "d", "-c", "c", "--native", code=1).stderr
     for command in (("push", "--from", "d"), ("restore", "c.tar")):
         xqg(*command, "--to", "g", "-c", "c", "--drop-previous", code=2)
+    assert "bad/name" in xqg("restore", "c.tar", "--to", "g", "-c", "bad/name", code=1).stderr
     assert "'absent'" in xqg("push", "--from", "d", "--to", "g", "-c", "absent", code=1).stderr
 
 

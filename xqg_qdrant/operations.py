@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xqg_qdrant.engine.base import Engine
+from xqg_qdrant.engine.base import Engine, check_collection_name
 from xqg_qdrant.errors import InputError
 from xqg_qdrant.loader.backup import BackupReport, BackupSource, check_target, write_backup
 from xqg_qdrant.loader.copying import CollectionSource, CopyReport, copy
@@ -107,6 +107,7 @@ class Operations:
             CollectionExists: there is another collection of that name.
             PartialIngest: the engine failed on the way; the same call goes on.
         """
+        check_collection_name(collection)  # before a large file is read
         with self._forgetting(collection):
             if native:
                 from xqg_qdrant.loader.native import upload_snapshot
@@ -158,7 +159,7 @@ class Operations:
         """
         if not isinstance(to, Operations):
             raise InputError(f"to is a {type(to).__name__}: give a Client of the other place")
-        target = collection if name is None else name
+        target = check_collection_name(collection if name is None else name)
         with to._forgetting(target):
             return copy(
                 CollectionSource(self._engine, collection),

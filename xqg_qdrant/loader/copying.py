@@ -209,8 +209,8 @@ class _Copying:
         resumed_at = self.done
         try:
             self._tell("copying")
-            for batch in self._batches():
-                self.engine.ensure_space(self.name, sum(map(_bytes, batch)))
+            for batch, size in self._batches():
+                self.engine.ensure_space(self.name, size)
                 self.engine.upsert(self.name, batch)
                 self.done, self.last = self.done + len(batch), batch[-1].id
                 if time.monotonic() - self._written_at > CHECKPOINT_SECONDS:
@@ -263,7 +263,8 @@ class _Copying:
         if self.engine.count(self.name) >= done:
             self.done, self.last = done, last
 
-    def _batches(self) -> Iterator[list[Point]]:
+    def _batches(self) -> Iterator[tuple[list[Point], int]]:
+        """Points with about the bytes that they take."""
         batch: list[Point] = []
         size = 0
         for point in self.source.points(self.last):
@@ -272,10 +273,10 @@ class _Copying:
             batch.append(point)
             size += _bytes(point)
             if len(batch) == BATCH_POINTS or size > BATCH_BYTES:
-                yield batch
+                yield batch, size
                 batch, size = [], 0
         if batch:
-            yield batch
+            yield batch, size
 
     def _finish(self) -> None:
         differing = _counted(self.source, self.engine, self.name) or _sampled(
