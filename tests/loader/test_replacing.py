@@ -26,7 +26,6 @@ from xqg_qdrant.loader import IngestReport, ingest, ingestion
 from xqg_qdrant.loader.documents import read_manifest
 from xqg_qdrant.loader.replacing import rollback, set_alias
 
-
 # What does not hang on the engine: the one that writes less to the disk.
 on_one_engine = pytest.mark.parametrize("engine", ["local"], indirect=True)
 

@@ -93,7 +93,8 @@ class Replacement:
                 raise CollectionExists(
                     f"{previous!r} at {engine.location} is there still, from when {name!r} was "
                     f"replaced before: 'xqg delete -c {previous} --from {engine.location}' "
-                    "destroys it, or let this run do so at its end with --drop-previous (drop_previous=True)"
+                    "destroys it, or let this run do so at its end with --drop-previous "
+                    "(drop_previous=True)"
                 )
             engine.info(kept)  # opens it: one that another process holds could not be dropped
         target = _target(name, key, taken={live, kept})
