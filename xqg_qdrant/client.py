@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -28,7 +29,9 @@ from xqg_qdrant.records import GeneratedQuery, Hit, Passage
 from xqg_qdrant.searching import Asking, Detectors, languages_of
 
 if TYPE_CHECKING:
+    from xqg_qdrant.loader.encoding import Encoding
     from xqg_qdrant.models.encoder import Encoder
+    from xqg_qdrant.ray_data import RayCluster
 
 Record = TypeVar("Record")
 
@@ -112,6 +115,7 @@ class Client:
         batch_size: int = BATCH_SIZE,
         restart: bool = False,
         dry_run: bool = False,
+        ray: str | RayCluster | None = None,
         progress: Callable[[Progress], None] | None = None,
     ) -> IngestReport:
         """Load passages, augmented with generated queries, into a collection.
@@ -128,6 +132,8 @@ class Client:
             batch_size: passages encoded and written at a time.
             restart: begin an unfinished ingest again from its first passage.
             dry_run: check everything, write nothing.
+            ray: encode on a Ray cluster, given by its address (``local``, ``auto``, ``HOST:PORT``)
+                or as a :class:`~xqg_qdrant.ray_data.RayCluster`; on this machine when None.
             progress: called after every batch.
 
         Raises:
@@ -136,8 +142,10 @@ class Client:
             UnfinishedIngest: another ingest was cut off here.
             PartialIngest: the engine failed on the way; what is in stays in.
             ModelError: the encoder cannot be loaded.
+            RayError: the Ray cluster cannot be reached.
         """
         self._manifests.pop(collection, None)
+        encoder = self._ingest_encoder()
         return ingest(
             self._engine,
             collection,
@@ -147,7 +155,8 @@ class Client:
             read_queries(queries)
             if isinstance(queries, str | os.PathLike)
             else _checked(queries, GeneratedQuery, check_query, "query"),
-            encoder=self._ingest_encoder(),
+            encoder=encoder,
+            encoding=None if ray is None or dry_run else self._encoding(encoder, ray),
             layout=layout,
             hybrid=hybrid,
             alpha=alpha,
@@ -334,6 +343,15 @@ class Client:
             manifest = read_manifest(self._engine, collection)
             self._manifests[collection] = (time.monotonic(), manifest)
         return manifest
+
+    def _encoding(
+        self, encoder: Encoder, ray: str | RayCluster
+    ) -> AbstractContextManager[Encoding]:
+        from xqg_qdrant.ray_data import RayCluster, ray_encoding
+
+        if isinstance(ray, str):
+            ray = RayCluster(ray, threads=self._threads or 1)
+        return ray_encoding(encoder, ray)
 
     def _ingest_encoder(self) -> Encoder:
         return self._encoder(DEFAULT_ENCODER if self._chosen is None else self._chosen)

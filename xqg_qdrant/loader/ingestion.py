@@ -22,6 +22,7 @@ from xqg_qdrant.errors import (
     EngineError,
     InputError,
     PartialIngest,
+    RayError,
     StorageError,
     UnfinishedIngest,
     XqgError,
@@ -31,10 +32,11 @@ from xqg_qdrant.languages import parse_languages
 from xqg_qdrant.layouts import DEFAULT_LAYOUT, layout_named
 from xqg_qdrant.lexical import PASSAGE, SPARSE_VECTOR, Lexical, LexicalSettings
 from xqg_qdrant.loader.documents import LEXICAL, MANIFEST, STATISTICS, read_lengths, read_manifest
+from xqg_qdrant.loader.encoding import BatchVectors, Encoding, encode_here
 from xqg_qdrant.loader.journal import JOURNAL, Journal
 from xqg_qdrant.loader.lengths import mean_lengths, texts_of
 from xqg_qdrant.loader.report import IngestReport
-from xqg_qdrant.models.encoder import Encoder, passage_text
+from xqg_qdrant.models.encoder import Encoder
 from xqg_qdrant.records import GeneratedQuery, Passage, Progress
 
 BATCH_SIZE = 128
@@ -51,6 +53,7 @@ def ingest(
     queries: Iterable[tuple[str, GeneratedQuery]] = (),
     *,
     encoder: Encoder,
+    encoding: contextlib.AbstractContextManager[Encoding] | None = None,
     layout: str = DEFAULT_LAYOUT,
     hybrid: bool = False,
     alpha: float | None = None,
@@ -73,6 +76,7 @@ def ingest(
         passages: checked passages, each with where it stands (for messages).
         queries: checked generated queries of these passages, in any order.
         encoder: makes the vectors.
+        encoding: where it makes them, entered before anything is read; here when None.
         layout: a name in :data:`xqg_qdrant.layouts.LAYOUTS`.
         hybrid: keep a lexical vector of every passage and its queries too, see
             :mod:`xqg_qdrant.lexical`.
@@ -89,7 +93,7 @@ def ingest(
         InputError: the input or a setting is wrong; nothing was written.
         CollectionMismatch: the collection was built with other settings; nothing was written.
         UnfinishedIngest: an ingest of other input, or with other settings, was cut off here.
-        PartialIngest: the engine failed on the way; what is in stays in.
+        PartialIngest: the engine or the encoding's workers failed on the way; what is in stays in.
     """
     began = time.monotonic()
     check_collection_name(collection)
@@ -99,7 +103,8 @@ def ingest(
         raise InputError(f"batch_size is {batch_size}: give a number from 1 to {MAX_BATCH_SIZE:,}")
     extra_languages = parse_languages(languages)
 
-    with Staging() as staging:
+    here = contextlib.nullcontext(encode_here(encoder))
+    with encoding or here as encode, Staging() as staging:
         staging.add_passages(counted(passages, progress))
         staging.add_queries(counted(queries, progress))
         manifest = CollectionManifest(
@@ -115,14 +120,14 @@ def ingest(
         )
         _check_rows(manifest, staging)
         journal = Journal(input=staging.fingerprint, batch_size=batch_size, total=staging.passages)
-        run = _Run(engine, collection, staging, encoder, manifest, journal, progress)
+        run = _Run(engine, collection, staging, manifest, journal, progress)
         if dry_run:
             if engine.exists(collection):
                 run.adopt(restart=restart, writing=False)
         else:
             run.prepare(restart=restart)
             resumed_at = run.journal.done
-            run.load()
+            run.load(encode)
         return IngestReport(
             collection=collection,
             location=engine.location,
@@ -151,7 +156,6 @@ class _Run:
         engine: Engine,
         name: str,
         staging: Staging,
-        encoder: Encoder,
         manifest: CollectionManifest,
         journal: Journal,
         progress: Callable[[Progress], None] | None,
@@ -159,7 +163,6 @@ class _Run:
         self.engine = engine
         self.name = name
         self.staging = staging
-        self.encoder = encoder
         self.manifest = manifest
         self.journal = journal
         self.progress = progress
@@ -234,12 +237,13 @@ class _Run:
         self.manifest = merged
         return True
 
-    def load(self) -> None:
+    def load(self, encode: Encoding) -> None:
         """Encode, fuse and write what is left to do; keeps the journal; optimises at the end."""
         try:
             self._tell("loading")
-            for batch in self.staging.batches(self.journal.batch_size, skip=self.journal.done):
-                points = self._points(batch)
+            left = self.staging.batches(self.journal.batch_size, skip=self.journal.done)
+            for batch, vectors in encode(left):
+                points = self._points(batch, vectors)
                 self.engine.ensure_space(self.name, _point_bytes(points))
                 self.engine.upsert(self.name, points)
                 self.journal.done += len(batch)
@@ -254,7 +258,7 @@ class _Run:
             # Whatever happened, note how far we came, if that is still possible.
             with contextlib.suppress(XqgError):
                 self._checkpoint()
-            if isinstance(error, EngineError):
+            if isinstance(error, EngineError | RayError):
                 raise PartialIngest(
                     f"{error}\n{self.journal.done:,} of {self.journal.total:,} passages are in "
                     f"collection {self.name!r}; run the same again to go on",
@@ -263,20 +267,16 @@ class _Run:
                 ) from error
             raise
 
-    def _points(self, batch: list[Augmented]) -> list[Point]:
-        texts = [passage_text(each.passage) for each in batch]
-        passages, cut = self.encoder.encode(texts, "passage")
-        self.truncated_passages += cut
-        queries = [query for each in batch for query in each.queries]
-        vectors, cut = self.encoder.encode([query.text for query in queries], "query")
-        self.truncated_queries += cut
+    def _points(self, batch: list[Augmented], vectors: BatchVectors) -> list[Point]:
+        self.truncated_passages += vectors.truncated_passages
+        self.truncated_queries += vectors.truncated_queries
         layout, points, start = self.manifest.layout_object, [], 0
         for row, each in enumerate(batch):
             end = start + len(each.queries)
             named: dict[str, AnyVector] = {}
             named |= layout.point_vectors(
-                passages[row],
-                vectors[start:end],
+                vectors.passages[row],
+                vectors.queries[start:end],
                 [query.lang for query in each.queries],
                 alpha=self.manifest.alpha,
                 languages=self.manifest.languages,
