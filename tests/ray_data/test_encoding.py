@@ -15,8 +15,9 @@ from tests.behaviour.conftest import xqg as xqg
 from tests.ray_data.conftest import long
 from xqg_qdrant import Client, Encoder
 from xqg_qdrant.engine.edge import EdgeEngine
-from xqg_qdrant.engine.vectors import AnyVector, SparseVector
+from xqg_qdrant.engine.vectors import AnyVector
 from xqg_qdrant.errors import ModelError, PartialIngest
+from xqg_qdrant.lexical import SparseVector
 from xqg_qdrant.ray_data import shards
 from xqg_qdrant.ray_data.cluster import Connection
 from xqg_qdrant.ray_data.models import NodeModel

@@ -41,7 +41,11 @@ def in_words(error: BaseException) -> str:
             return meaning
     told = next((each for each in reversed(chain) if str(each).strip()), error)
     lines = [line.strip() for line in str(told).splitlines() if line.strip()]
-    return f"{type(told).__name__}: {lines[0]}" if lines else type(told).__name__
+    if not lines:
+        return type(told).__name__
+    if any("Traceback" in line or line.startswith("ray::") for line in lines):
+        return lines[-1]
+    return f"{type(told).__name__}: {lines[0]}"
 
 
 def died(error: BaseException) -> bool:
