@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from xqg_qdrant.ray_data.failures import died, in_words
@@ -9,7 +11,7 @@ from xqg_qdrant.ray_data.failures import died, in_words
 
 def chained(*errors: Exception) -> Exception:
     """The first error, raised from the second, and so on."""
-    for error, cause in zip(errors, errors[1:], strict=False):
+    for error, cause in itertools.pairwise(errors):
         error.__cause__ = cause
     return errors[0]
 
