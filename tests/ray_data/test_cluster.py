@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -96,6 +97,23 @@ def test_something_else_listens() -> None:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         with pytest.raises(RayError, match=f"no Ray cluster answers at {address}"):
             Connection.open(RayCluster(address))
+
+
+def test_a_lost_head_node_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(clusters, "WATCH_SECONDS", 0.01)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with clusters._watched(f"127.0.0.1:{port}"):
+            server.accept()
+            assert not caplog.messages
+            server.close()
+            while not caplog.messages:
+                time.sleep(0.01)
+            time.sleep(0.1)
+    assert len(caplog.messages) == 1
+    assert f"127.0.0.1:{port} does not answer any more" in caplog.messages[0]
 
 
 def test_the_own_handler_of_signals_stays(ray_address: str) -> None:

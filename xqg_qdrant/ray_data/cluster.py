@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import signal
+import socket
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -23,6 +24,11 @@ AUTO = "auto"
 MAX_WORKERS = 10_000
 CONNECT_SECONDS = 10.0
 """For so long a cluster may take to answer at all; Ray itself would ask for minutes."""
+
+WATCH_SECONDS = 10.0
+"""Between two looks whether the head node is there."""
+
+log = logging.getLogger(__name__)
 
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]+):(\d{1,5})", re.ASCII)
 
@@ -157,6 +163,7 @@ def _connected(cluster: RayCluster) -> Iterator[Any]:
             raise RayError(
                 f"the Ray cluster at {cluster.address} cannot be used: {in_words(error)}"
             ) from error
+        stack.enter_context(_watched(ray.get_runtime_context().gcs_address))
         yield ray
 
 
@@ -187,6 +194,34 @@ def _require_answer(address: str) -> None:
         ) from None
     finally:
         channel.close()
+
+
+@contextlib.contextmanager
+def _watched(head: str) -> Iterator[None]:
+    """Say so when the head node is gone: Ray ends this process then, after a minute of silence."""
+    host, _, port = head.rpartition(":")
+    done = threading.Event()
+
+    def watch() -> None:
+        missed = 0
+        while not done.wait(WATCH_SECONDS):
+            try:
+                socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+                missed = 0
+            except OSError:
+                missed += 1
+            if missed == 2:
+                log.error(
+                    "the head node of the Ray cluster at %s does not answer any more, and Ray will "
+                    "end this run. What is done stays: run the same again to go on",
+                    head,
+                )
+
+    threading.Thread(target=watch, name="xqg-ray-watch", daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
 
 
 @contextlib.contextmanager

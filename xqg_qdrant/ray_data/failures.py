@@ -22,7 +22,7 @@ _MEANINGS = (
         "xqg-qdrant is not installed on all of its nodes: install the same release there",
     ),
     (
-        "atching Raylet",
+        "No node info found",
         "this machine is no node of it: run on one of its nodes, or submit the command with "
         "'ray job submit'",
     ),
