@@ -349,7 +349,7 @@ class Client:
     ) -> AbstractContextManager[Encoding]:
         from xqg_qdrant.ray_data import RayCluster, ray_encoding
 
-        if isinstance(ray, str):
+        if not isinstance(ray, RayCluster):
             ray = RayCluster(ray, threads=self._threads or 1)
         return ray_encoding(encoder, ray)
 

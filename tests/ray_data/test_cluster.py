@@ -42,6 +42,18 @@ def test_what_is_no_address(address: str, message: str) -> None:
     assert message in str(caught.value)
 
 
+def test_an_address_is_a_string() -> None:
+    with pytest.raises(InputError, match="True is no address of a Ray cluster"):
+        check_address(True)  # type: ignore[arg-type]
+
+
+def test_the_environment_is_checked_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray", reason="needs the ray extra")
+    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+    with pytest.raises(InputError, match="RAY_ADDRESS: ray://head:10001: Ray Data does not work"):
+        Connection.open(RayCluster("auto"))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

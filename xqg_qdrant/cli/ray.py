@@ -33,7 +33,7 @@ def ray(command: Command) -> Command:
         type=click.IntRange(1, MAX_WORKERS),
         metavar="N",
         help="Processes on the cluster, each with a model of its own.  [default: as many as it "
-        "has CPUs for, at --threads each]",
+        "has CPUs for, at --threads each, which is 1 unless given]",
     )
     address = click.option(
         "--ray",

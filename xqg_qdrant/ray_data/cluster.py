@@ -75,6 +75,8 @@ def check_address(address: str) -> str:
     Raises:
         InputError: it is none, or one of Ray Client, which Ray Data cannot work through.
     """
+    if not isinstance(address, str):
+        raise InputError(f"{address!r} is no address of a Ray cluster: give a string")
     if address.startswith("ray://"):
         raise InputError(
             f"{address}: Ray Data does not work over ray://. Run on a node of the cluster, with "
@@ -133,35 +135,36 @@ def _connected(cluster: RayCluster) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
+    address = _resolved(cluster.address)
     with contextlib.ExitStack() as stack:
-        if cluster.address == LOCAL:
+        if address == LOCAL:
             folder = stack.enter_context(
                 tempfile.TemporaryDirectory(
                     prefix="xqg-ray-", dir=_SHORT, ignore_cleanup_errors=True
                 )
             )
-            cpus = max(os.cpu_count() or 1, (cluster.workers or 1) * cluster.threads)
             settings: dict[str, Any] = {
-                "num_cpus": cpus,
+                # So many as are asked for; else Ray counts those of this machine.
+                "num_cpus": cluster.workers and cluster.workers * cluster.threads,
                 "object_store_memory": _OBJECT_STORE,
                 "include_dashboard": False,
                 "_temp_dir": folder,
             }
         else:
-            _require_answer(cluster.address)
+            _require_answer(address)
             settings = {}
         stack.callback(ray.shutdown)
         try:
             with _own_signals(), _quiet() if cluster.quiet else contextlib.nullcontext():
                 ray.init(
-                    address=cluster.address,
+                    address=address,
                     log_to_driver=False,
                     logging_level=logging.ERROR,
                     **settings,
                 )
         except Exception as error:
             raise RayError(
-                f"the Ray cluster at {cluster.address} cannot be used: {in_words(error)}"
+                f"the Ray cluster at {address} cannot be used: {in_words(error)}"
             ) from error
         stack.enter_context(_watched(ray.get_runtime_context().gcs_address))
         yield ray
@@ -176,6 +179,15 @@ def _import_ray() -> Any:
             f"working on Ray needs Ray Data ({error}): pip install 'xqg-qdrant[ray]'"
         ) from None
     return ray
+
+
+def _resolved(address: str) -> str:
+    """What ``auto`` stands for, where the environment says it."""
+    named = os.environ.get("RAY_ADDRESS") if address == AUTO else None
+    try:
+        return check_address(named) if named else address
+    except InputError as error:
+        raise InputError(f"RAY_ADDRESS: {error}") from None
 
 
 def _require_answer(address: str) -> None:
