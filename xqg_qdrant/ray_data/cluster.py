@@ -246,7 +246,8 @@ def _own_signals() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if before is not None:  # not of Python's making
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -23,7 +24,7 @@ ROUND_BYTES = 64 * 2**20
 """Of the shards of a round, which lie in the memory of the cluster."""
 
 RETRIES = 3
-"""Of a shard, and of the worker that died with it."""
+"""Of a worker that died, in a round, and of the shard that it had."""
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +60,8 @@ def run_shards(connection: Connection, work: Work, shards: Iterable[bytes]) -> I
         The result of each shard, in their order.
 
     Raises:
-        RayError: a worker could not do its work, or died ``RETRIES`` times; results before it
-            have been yielded.
+        RayError: a worker could not do its work, or died once more than ``RETRIES`` times;
+            results before it have been yielded.
     """
     number = 0
     for each in _rounds(shards, most=SHARDS_PER_WORKER * connection.workers):
@@ -117,25 +118,20 @@ def _run_round(
         yield row["result"]
 
 
-class _failures:  # noqa: N801 - a context manager, as in contextlib
+@contextlib.contextmanager
+def _failures(connection: Connection) -> Iterator[None]:
     """Turn whatever Ray raises into our error."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._address = connection.cluster.address
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if not isinstance(error, Exception):
-            return
+    address = connection.cluster.address
+    try:
+        yield
+    except Exception as error:
         if died(error):
             raise RayError(
-                f"workers of the Ray cluster at {self._address} died {1 + RETRIES} times over the "
-                f"same work ({in_words(error)}): out of memory most likely, since each loads a "
-                "model of its own; give fewer --ray-workers, or more --threads for each"
+                f"a worker of the Ray cluster at {address} died {1 + RETRIES} times "
+                f"({in_words(error)}): out of memory most likely, since each loads a model of its "
+                "own; give fewer --ray-workers, or more --threads for each"
             ) from error
-        raise RayError(f"the Ray cluster at {self._address} failed: {in_words(error)}") from error
+        raise RayError(f"the Ray cluster at {address} failed: {in_words(error)}") from error
 
 
 class _Worker:
