@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import re
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +54,7 @@ def test_results_come_in_the_order_of_the_shards(
     first = next(results)
     assert read == 8  # a round, no more
     assert [first, *results] == [f"{wait}\0".encode() * 2 for wait in waits]
+    assert not [each.name for each in threading.enumerate() if "usage" in each.name]
 
 
 def test_rounds_are_bounded_by_bytes_too(monkeypatch: pytest.MonkeyPatch) -> None:

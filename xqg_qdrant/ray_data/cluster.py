@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]+):(\d{1,5})", re.ASCII)
 
+_NO_TELEMETRY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_USAGE_DISABLED": "1"}
+"""Of what this process does; a cluster's own is its operator's affair."""
+
 _OBJECT_STORE = 256 * 2**20
 """Bytes of shared memory of a local Ray; what is beyond goes to the temporary folder."""
 
@@ -135,6 +138,8 @@ def _connected(cluster: RayCluster) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
+    for name, off in _NO_TELEMETRY.items():
+        os.environ.setdefault(name, off)
     address = _resolved(cluster.address)
     with contextlib.ExitStack() as stack:
         if address == LOCAL:
