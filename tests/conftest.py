@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import importlib.util
+import os
+import secrets
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +17,10 @@ from xqg_qdrant import Encoder
 # A busy machine is no failure.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+# Of the tests' own Ray cluster; read when Ray is imported, and not again.
+os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(16))
+os.environ.pop("RAY_ADDRESS", None)
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -67,6 +75,26 @@ def tiny_generators(
 def tiny_generator_folder(tiny_generators: dict[str, Path]) -> Path:
     """The one in full precision."""
     return tiny_generators["fp32"]
+
+
+@pytest.fixture(scope="session")
+def ray_address() -> Iterator[str]:
+    """A Ray cluster of two CPUs on this machine, which nobody else may use."""
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("needs the ray extra")
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.local_ray"],
+        cwd=Path(__file__).resolve().parents[1],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        assert address, "Ray does not start"
+        yield address
+        process.stdin.close()
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -29,7 +29,9 @@ from xqg_qdrant.records import GeneratedQuery, Hit, Passage
 from xqg_qdrant.searching import Asking, Detectors, languages_of
 
 if TYPE_CHECKING:
+    from xqg_qdrant.loader.encoding import Encoding
     from xqg_qdrant.models.encoder import Encoder
+    from xqg_qdrant.ray_data import RayCluster
 
 Record = TypeVar("Record")
 
@@ -116,6 +118,7 @@ class Client(Operations):
         drop_previous: bool = False,
         dry_run: bool = False,
         reload: bool = True,
+        ray: str | RayCluster | None = None,
         progress: Callable[[Progress], None] | None = None,
     ) -> IngestReport:
         """Load passages, augmented with generated queries, into a collection.
@@ -137,6 +140,8 @@ class Client(Operations):
             drop_previous: with ``replace``: destroy a ``NAME.previous`` of before, at the end.
             dry_run: check everything, write nothing.
             reload: load anew what the last ingest has loaded whole; else find it, encode nothing.
+            ray: encode on a Ray cluster, given by its address (``local``, ``auto``, ``HOST:PORT``)
+                or as a :class:`~xqg_qdrant.ray_data.RayCluster`; on this machine when None.
             progress: called after every batch.
 
         Raises:
@@ -147,8 +152,10 @@ class Client(Operations):
             CollectionExists: with ``replace``: a ``NAME.previous`` is there still, or NAME is a
                 collection itself on a server; the message says what to do.
             ModelError: the encoder cannot be loaded.
+            RayError: the Ray cluster cannot be reached.
         """
         self._manifests.pop(collection, None)
+        encoder = self._ingest_encoder()
         report = ingest(
             self._engine,
             collection,
@@ -158,7 +165,8 @@ class Client(Operations):
             read_queries(queries)
             if isinstance(queries, str | os.PathLike)
             else _checked(queries, GeneratedQuery, check_query, "query"),
-            encoder=self._ingest_encoder(),
+            encoder=encoder,
+            encoding=None if ray is None or dry_run else self._encoding(encoder, ray),
             layout=layout,
             hybrid=hybrid,
             alpha=alpha,
@@ -378,6 +386,15 @@ class Client(Operations):
             known = (time.monotonic(), real, manifest, mean)
             self._manifests[collection] = known
         return known[1:]
+
+    def _encoding(
+        self, encoder: Encoder, ray: str | RayCluster
+    ) -> AbstractContextManager[Encoding]:
+        from xqg_qdrant.ray_data import RayCluster, ray_encoding
+
+        if not isinstance(ray, RayCluster):
+            ray = RayCluster(ray, threads=self._threads or 1)
+        return ray_encoding(encoder, ray)
 
     def _ingest_encoder(self) -> Encoder:
         return self._encoder(DEFAULT_ENCODER if self._chosen is None else self._chosen)

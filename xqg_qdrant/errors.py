@@ -75,6 +75,10 @@ class EndpointError(XqgError):
     """An endpoint that is to write queries cannot be reached, refuses, or answers nonsense."""
 
 
+class RayError(XqgError):
+    """A Ray cluster cannot be reached, or its workers failed."""
+
+
 class FetchError(XqgError):
     """A data set cannot be fetched: no network, or its server refuses."""
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from xqg_qdrant.cli import options
+from xqg_qdrant.cli import ray as ray_options
 from xqg_qdrant.corpus.jsonl import read_passages
 from xqg_qdrant.corpus.xor_tydi import read_passages_tsv
 from xqg_qdrant.models.decoding import MAX_BEAMS, MAX_TEXT_TOKENS, MAX_TOP_K, METHODS, Decoding
@@ -32,9 +33,13 @@ _SOURCES = {
     "endpoint": _ENDPOINT,
 }
 
+_OF_MODELS = (
+    *("method", "top_k", "max_length", "beams", "batch_size", "threads"),
+    *("ray", "ray_workers"),
+)
 _ONLY = {
     # What goes with some sources alone; elsewhere it would be ignored, so it is refused.
-    **dict.fromkeys(("method", "top_k", "max_length", "beams", "batch_size", "threads"), (_MODEL,)),
+    **dict.fromkeys(_OF_MODELS, (_MODEL,)),
     **dict.fromkeys(("top_p", "temperature", "seed", "prompt"), (_MODEL, _ENDPOINT)),
     **dict.fromkeys(
         ("endpoint_model", "concurrency", "max_retries", "timeout", "price_in", "price_out"),
@@ -159,8 +164,11 @@ _ONLY = {
     help="Begin a run that was cut off again, from its first passage.",
 )
 @click.option(
-    "--threads", type=click.IntRange(min=1), help="Threads of the model.  [default: all cores]"
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Threads of the model.  [default: all cores; 1 a worker with --ray]",
 )
+@ray_options.ray
 @options.as_json
 @options.quiet
 def generate(
@@ -185,6 +193,7 @@ def generate(
     \b
     Examples:
       xqg generate passages.jsonl --model onnx/mt5 --languages ar,bn,sw -o queries.jsonl
+      xqg generate passages.jsonl --model /shared/mt5 --languages ar --ray auto -o queries.jsonl
       xqg generate passages.jsonl --published shard_0.jsonl.gz --languages ja -o queries.jsonl
       xqg generate passages.jsonl --sentences -o control.jsonl
       xqg generate passages.jsonl --endpoint http://localhost:8000/v1 --endpoint-model qwen \\
@@ -260,17 +269,19 @@ def _source(settings: dict[str, Any], show: Callable[[Progress], None]) -> Sourc
             prompt=prompt,
             **_given(settings, *names, "timeout"),
         )
-    from xqg_qdrant.models.generator import Generator
-
     drawn = ("method", "top_k", "top_p", "temperature", "seed", "max_length", "beams")
     decoding = Decoding(**_given(settings, *drawn))
-    return ModelSource(
-        Generator.load(settings["model"], threads=settings["threads"]),
-        languages=languages,
-        decoding=decoding,
-        prompt=prompt,
-        **_given(settings, "per_language", "batch_size"),
-    )
+    given = _given(settings, "per_language", "batch_size")
+    given |= {"languages": languages, "decoding": decoding, "prompt": prompt}
+    threads = settings["threads"]
+    cluster = ray_options.cluster(settings["ray"], settings["ray_workers"], threads)
+    if cluster is not None:
+        from xqg_qdrant.ray_data.generation import RayModelSource
+
+        return RayModelSource(settings["model"], cluster=cluster, **given)
+    from xqg_qdrant.models.generator import Generator
+
+    return ModelSource(Generator.load(settings["model"], threads=threads), **given)
 
 
 def _given(settings: dict[str, Any], *names: str) -> dict[str, Any]:

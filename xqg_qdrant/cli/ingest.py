@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import click
 
 from xqg_qdrant.cli import options
+from xqg_qdrant.cli import ray as ray_options
 from xqg_qdrant.client import Client
 from xqg_qdrant.corpus.jsonl import STDIN
 from xqg_qdrant.loader import IngestReport
@@ -65,6 +66,7 @@ from xqg_qdrant.queries.side_file import read_side_file
     help="With --replace: destroy a NAME.previous that is there already, at the end.",
 )
 @click.option("--dry-run", is_flag=True, help="Check input and settings, write nothing.")
+@ray_options.ray
 @options.threads
 @options.api_key
 @options.as_json
@@ -85,6 +87,8 @@ def ingest(
     replace: bool,
     drop_previous: bool,
     dry_run: bool,
+    ray: str | None,
+    ray_workers: int | None,
     threads: int | None,
     api_key: str | None,
     as_json: bool,
@@ -101,12 +105,14 @@ def ingest(
       xqg ingest passages.jsonl --queries queries.jsonl --to ./library -c wiki
       xqg ingest passages.jsonl --queries queries.jsonl --to ./library -c wiki --hybrid
       xqg ingest passages.jsonl --queries better.jsonl --to ./library -c wiki --replace
+      xqg ingest passages.jsonl --queries queries.jsonl --to ./library -c wiki --ray auto
       zcat corpus.gz | xqg ingest - --to http://localhost:6333 -c wiki --layout fused
     """
     if passages == STDIN and queries == STDIN:
         raise click.UsageError("only one of PASSAGES and --queries can be standard input")
     if drop_previous and not replace:
         raise click.UsageError("--drop-previous goes with --replace")
+    cluster = ray_options.cluster(ray, ray_workers, threads)
     if generator is None and queries is not None:
         generator = (read_side_file(queries) or {}).get("generator")
     again = "Interrupted. What is in stays in: run the same command again to go on."
@@ -131,6 +137,7 @@ def ingest(
             replace=replace,
             drop_previous=drop_previous,
             dry_run=dry_run,
+            ray=cluster,
             progress=show,
         )
     _warn_of_truncation(report)

@@ -22,6 +22,7 @@ from xqg_qdrant.errors import (
     EngineError,
     InputError,
     PartialIngest,
+    RayError,
     StorageError,
     UnfinishedIngest,
     XqgError,
@@ -31,12 +32,19 @@ from xqg_qdrant.languages import parse_languages
 from xqg_qdrant.layouts import DEFAULT_LAYOUT, layout_named
 from xqg_qdrant.lexical import PASSAGE, SPARSE_VECTOR, Lexical, LexicalSettings
 from xqg_qdrant.loader.documents import LEXICAL, MANIFEST, STATISTICS, read_lengths, read_manifest
+from xqg_qdrant.loader.encoding import (
+    BatchVectors,
+    Encoding,
+    batch_texts,
+    encode_here,
+    encode_texts,
+)
 from xqg_qdrant.loader.journal import JOURNAL, Journal
 from xqg_qdrant.loader.lengths import mean_lengths, texts_of
 from xqg_qdrant.loader.replacing import Replacement, build_key, holds
 from xqg_qdrant.loader.report import IngestReport
 from xqg_qdrant.loader.verifying import SAMPLE, Differing, verify_sample
-from xqg_qdrant.models.encoder import Encoder, passage_text
+from xqg_qdrant.models.encoder import Encoder
 from xqg_qdrant.records import GeneratedQuery, Passage, Progress
 
 BATCH_SIZE = 128
@@ -53,6 +61,7 @@ def ingest(
     queries: Iterable[tuple[str, GeneratedQuery]] = (),
     *,
     encoder: Encoder,
+    encoding: contextlib.AbstractContextManager[Encoding] | None = None,
     layout: str = DEFAULT_LAYOUT,
     hybrid: bool = False,
     alpha: float | None = None,
@@ -78,6 +87,7 @@ def ingest(
         passages: checked passages, each with where it stands (for messages).
         queries: checked generated queries of these passages, in any order.
         encoder: makes the vectors.
+        encoding: where it makes them, entered before anything is read; here when None.
         layout: a name in :data:`xqg_qdrant.layouts.LAYOUTS`.
         hybrid: keep a lexical vector of every passage and its queries too, see
             :mod:`xqg_qdrant.lexical`.
@@ -100,7 +110,7 @@ def ingest(
         InputError: the input or a setting is wrong; nothing was written.
         CollectionMismatch: the collection was built with other settings; nothing was written.
         UnfinishedIngest: an ingest of other input, or with other settings, was cut off here.
-        PartialIngest: the engine failed on the way; what is in stays in.
+        PartialIngest: the engine or the encoding's workers failed on the way; what is in stays in.
         CollectionExists: with ``replace``: an earlier one is kept still, or the name cannot move.
     """
     began = time.monotonic()
@@ -113,7 +123,8 @@ def ingest(
         raise InputError("drop_previous goes with replace: nothing else drops a collection")
     extra_languages = parse_languages(languages)
 
-    with Staging() as staging:
+    here = contextlib.nullcontext(encode_here(encoder))
+    with encoding or here as encode, Staging() as staging:
         staging.add_passages(counted(passages, progress))
         staging.add_queries(counted(queries, progress))
         manifest = CollectionManifest(
@@ -142,7 +153,7 @@ def ingest(
             )
         # Whatever name moves meanwhile, this run stays with its collection.
         target = engine.resolve(collection) if plan is None else plan.target
-        run = _Run(engine, target, staging, encoder, manifest, journal, progress)
+        run = _Run(engine, target, staging, manifest, journal, progress)
         run.reload = reload
         resumed_at, previous, points = 0, None, 0
         if dry_run:
@@ -153,7 +164,7 @@ def ingest(
             if not engine.exists(collection):  # an alias, that went with what was begun again
                 engine.change_aliases({collection: target})
             resumed_at = run.journal.done
-            run.load()
+            run.load(encode)
         elif plan.in_place:
             resumed_at = journal.total
         else:
@@ -163,8 +174,8 @@ def ingest(
                 run.prepare(restart=False, documents=plan.documents)
             resumed_at = run.journal.done
             if not run.journal.complete:
-                run.load()
-            run.verify(collection)
+                run.load(encode)
+            run.verify(collection, encoder)
             previous = plan.swap()
         if not dry_run:
             # What is in place may be open in another process, which is as good a sign.
@@ -198,7 +209,6 @@ class _Run:
         engine: Engine,
         name: str,
         staging: Staging,
-        encoder: Encoder,
         manifest: CollectionManifest,
         journal: Journal,
         progress: Callable[[Progress], None] | None,
@@ -206,7 +216,6 @@ class _Run:
         self.engine = engine
         self.name = name
         self.staging = staging
-        self.encoder = encoder
         self.manifest = manifest
         self.journal = journal
         self.progress = progress
@@ -300,12 +309,13 @@ class _Run:
         self.manifest = merged
         return True
 
-    def load(self) -> None:
+    def load(self, encode: Encoding) -> None:
         """Encode, fuse and write what is left to do; keeps the journal; optimises at the end."""
         try:
             self._tell("loading")
-            for batch in self.staging.batches(self.journal.batch_size, skip=self.journal.done):
-                points = self._points(batch)
+            left = self.staging.batches(self.journal.batch_size, skip=self.journal.done)
+            for batch, vectors in encode(left):
+                points = self._points(batch, vectors)
                 self.engine.ensure_space(self.name, _point_bytes(points))
                 self.engine.upsert(self.name, points)
                 self.journal.done += len(batch)
@@ -320,7 +330,7 @@ class _Run:
             # Whatever happened, note how far we came, if that is still possible.
             with contextlib.suppress(XqgError):
                 self._checkpoint()
-            if isinstance(error, EngineError):
+            if isinstance(error, EngineError | RayError):
                 raise PartialIngest(
                     f"{error}\n{self.journal.done:,} of {self.journal.total:,} passages are in "
                     f"collection {self.name!r}; run the same again to go on",
@@ -329,7 +339,7 @@ class _Run:
                 ) from error
             raise
 
-    def verify(self, replaced: str) -> None:
+    def verify(self, replaced: str, encoder: Encoder) -> None:
         """Look for a sample of the input in what was built, before it takes a name.
 
         Raises:
@@ -339,12 +349,13 @@ class _Run:
         total, cut = self.journal.total, (self.truncated_passages, self.truncated_queries)
         places = sorted({row * total // SAMPLE for row in range(SAMPLE)})
         chosen = [next(self.staging.batches(1, skip=place))[0] for place in places]
-        sample = list(zip(chosen, self._points(chosen), strict=True))
+        vectors = encode_texts(encoder, *batch_texts(chosen))
+        sample = list(zip(chosen, self._points(chosen, vectors), strict=True))
         self.truncated_passages, self.truncated_queries = cut  # counted already
         try:
             if (count := self.engine.count(self.name)) != total:
                 raise Differing(f"it holds {count:,} points, {total:,} passages were loaded")
-            verify_sample(self.engine, self.name, self.manifest, self.encoder, sample)
+            verify_sample(self.engine, self.name, self.manifest, encoder, sample)
         except Differing as error:
             raise EngineError(
                 f"{error}: what was built as {self.name!r} at {self.engine.location} does not hold "
@@ -352,20 +363,16 @@ class _Run:
                 "--restart (restart=True)"
             ) from error
 
-    def _points(self, batch: list[Augmented]) -> list[Point]:
-        texts = [passage_text(each.passage) for each in batch]
-        passages, cut = self.encoder.encode(texts, "passage")
-        self.truncated_passages += cut
-        queries = [query for each in batch for query in each.queries]
-        vectors, cut = self.encoder.encode([query.text for query in queries], "query")
-        self.truncated_queries += cut
+    def _points(self, batch: list[Augmented], vectors: BatchVectors) -> list[Point]:
+        self.truncated_passages += vectors.truncated_passages
+        self.truncated_queries += vectors.truncated_queries
         layout, points, start = self.manifest.layout_object, [], 0
         for row, each in enumerate(batch):
             end = start + len(each.queries)
             named: dict[str, AnyVector] = {}
             named |= layout.point_vectors(
-                passages[row],
-                vectors[start:end],
+                vectors.passages[row],
+                vectors.queries[start:end],
                 [query.lang for query in each.queries],
                 alpha=self.manifest.alpha,
                 languages=self.manifest.languages,

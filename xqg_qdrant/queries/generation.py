@@ -17,6 +17,7 @@ from xqg_qdrant.errors import (
     InputError,
     ModelError,
     PartialGeneration,
+    RayError,
     StorageError,
 )
 from xqg_qdrant.queries.journal import (
@@ -205,6 +206,7 @@ class _Run:
                 self.journal = growing.append(self.journal, written, rolling)
                 if not self._source.whole_windows:
                     self._checkpoint_now_and_then(growing)
+                    self._tell()
             self._checkpoint_now_and_then(growing)
             self._tell()
 
@@ -224,7 +226,7 @@ class _Run:
         if not done:
             growing.discard()
         far = f"{done:,} of {total:,} passages are in {part_path(self._out)}"
-        if isinstance(error, EndpointError | ModelError):
+        if isinstance(error, EndpointError | ModelError | RayError):
             raise PartialGeneration(
                 f"{error}\n{far}; run the same again to go on", done=done, total=total
             ) from error
