@@ -17,6 +17,7 @@ from xqg_qdrant.corpus.jsonl import read_passages, read_queries
 from xqg_qdrant.engine import open_engine
 from xqg_qdrant.engine.base import Engine
 from xqg_qdrant.engine.filters import parse_filters
+from xqg_qdrant.engine.storage import Storage
 from xqg_qdrant.errors import CollectionMismatch, InputError, ModelError
 from xqg_qdrant.layouts import DEFAULT_LAYOUT
 from xqg_qdrant.lexical import SPARSE_VECTOR
@@ -109,6 +110,7 @@ class Client:
         alpha: float | None = None,
         languages: Iterable[str] = (),
         generator: str | None = None,
+        storage: Storage | None = None,
         batch_size: int = BATCH_SIZE,
         restart: bool = False,
         dry_run: bool = False,
@@ -125,6 +127,8 @@ class Client:
             alpha: the paper's, from 0 to 1; the layout's default when None.
             languages: that later ingests will bring queries in.
             generator: what wrote the queries, in your words.
+            storage: quantisation, disk, HNSW, shards; what it leaves open is as the collection
+                has it, or the default.
             batch_size: passages encoded and written at a time.
             restart: begin an unfinished ingest again from its first passage.
             dry_run: check everything, write nothing.
@@ -153,6 +157,7 @@ class Client:
             alpha=alpha,
             languages=languages,
             generator=generator,
+            storage=storage,
             batch_size=batch_size,
             restart=restart,
             dry_run=dry_run,
@@ -315,6 +320,7 @@ class Client:
             queries=queries,
             query_share=mean_share(manifest, info.points, sum(queries.values())),
             manifest=manifest,
+            storage=self._engine.storage(collection),
         )
 
     def delete(self, collection: str) -> None:

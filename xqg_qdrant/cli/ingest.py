@@ -7,8 +7,10 @@ from collections.abc import Mapping
 import click
 
 from xqg_qdrant.cli import options
+from xqg_qdrant.cli.storage import storage_options
 from xqg_qdrant.client import Client
 from xqg_qdrant.corpus.jsonl import STDIN
+from xqg_qdrant.engine.storage import Storage
 from xqg_qdrant.loader import IngestReport
 from xqg_qdrant.loader.ingestion import BATCH_SIZE, MAX_BATCH_SIZE
 from xqg_qdrant.models.manifest import DEFAULT_ENCODER, FAST_ENCODER
@@ -53,6 +55,7 @@ from xqg_qdrant.queries.side_file import read_side_file
     help="Begin an ingest that was cut off again, from its first passage. If it had made the "
     "collection, the collection is made anew.",
 )
+@storage_options
 @click.option("--dry-run", is_flag=True, help="Check input and settings, write nothing.")
 @options.threads
 @options.api_key
@@ -70,6 +73,7 @@ def ingest(
     languages: tuple[str, ...],
     generator: str | None,
     batch_size: int,
+    storage: Storage,
     restart: bool,
     dry_run: bool,
     threads: int | None,
@@ -88,6 +92,7 @@ def ingest(
       xqg ingest passages.jsonl --queries queries.jsonl --to ./library -c wiki
       xqg ingest passages.jsonl --queries queries.jsonl --to ./library -c wiki --hybrid
       zcat corpus.gz | xqg ingest - --to http://localhost:6333 -c wiki --layout fused
+      xqg ingest passages.jsonl --to http://localhost:6333 -c wiki --shards 6 --replication-factor 2
     """
     if passages == STDIN and queries == STDIN:
         raise click.UsageError("only one of PASSAGES and --queries can be standard input")
@@ -108,6 +113,7 @@ def ingest(
             alpha=alpha,
             languages=languages,
             generator=generator,
+            storage=storage,
             batch_size=batch_size,
             restart=restart,
             dry_run=dry_run,

@@ -16,6 +16,7 @@ from xqg_qdrant.collection import (
 )
 from xqg_qdrant.corpus.staging import Augmented, Staging, counted
 from xqg_qdrant.engine.base import Engine, Point, check_collection_name
+from xqg_qdrant.engine.storage import Storage
 from xqg_qdrant.engine.vectors import MAX_MULTIVECTOR_FLOATS, AnyVector
 from xqg_qdrant.errors import (
     CollectionMismatch,
@@ -56,6 +57,7 @@ def ingest(
     alpha: float | None = None,
     languages: Iterable[str] = (),
     generator: str | None = None,
+    storage: Storage | None = None,
     batch_size: int = BATCH_SIZE,
     restart: bool = False,
     dry_run: bool = False,
@@ -79,6 +81,8 @@ def ingest(
         alpha: the paper's, from 0 to 1; the layout's default when None.
         languages: that later ingests will bring queries in, beside those of ``queries``.
         generator: what wrote the queries, in your words; kept in the manifest.
+        storage: how the engine keeps the vectors; what it leaves open is as the collection has it,
+            or the default.
         batch_size: passages encoded and written at a time.
         restart: begin an unfinished ingest again from its first passage. Where that ingest had
             made the collection, the collection is made anew, so settings may change.
@@ -98,6 +102,8 @@ def ingest(
     if isinstance(batch_size, bool) or not 1 <= batch_size <= MAX_BATCH_SIZE:
         raise InputError(f"batch_size is {batch_size}: give a number from 1 to {MAX_BATCH_SIZE:,}")
     extra_languages = parse_languages(languages)
+    storage = storage or Storage()
+    engine.check_storage(storage)
 
     with Staging() as staging:
         staging.add_passages(counted(passages, progress))
@@ -115,7 +121,7 @@ def ingest(
         )
         _check_rows(manifest, staging)
         journal = Journal(input=staging.fingerprint, batch_size=batch_size, total=staging.passages)
-        run = _Run(engine, collection, staging, encoder, manifest, journal, progress)
+        run = _Run(engine, collection, staging, encoder, manifest, storage, journal, progress)
         if dry_run:
             if engine.exists(collection):
                 run.adopt(restart=restart, writing=False)
@@ -153,6 +159,7 @@ class _Run:
         staging: Staging,
         encoder: Encoder,
         manifest: CollectionManifest,
+        storage: Storage,
         journal: Journal,
         progress: Callable[[Progress], None] | None,
     ) -> None:
@@ -161,6 +168,7 @@ class _Run:
         self.staging = staging
         self.encoder = encoder
         self.manifest = manifest
+        self.storage = storage
         self.journal = journal
         self.progress = progress
         self.lexical: Lexical | None = None
@@ -190,6 +198,7 @@ class _Run:
             documents,
             multivectors=self.manifest.layout_object.multivectors,
             sparse=self.manifest.sparse_names,
+            storage=self.storage,
         )
 
     def _prepare_lexical(self, known: dict[str, float]) -> None:
@@ -216,6 +225,7 @@ class _Run:
             return False
         try:
             stored.require_same(self.manifest, self.name)
+            self.engine.storage(self.name).require_same(self.storage, self.name)
         except CollectionMismatch as error:
             if restart or not unfinished:
                 raise
