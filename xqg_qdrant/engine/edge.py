@@ -48,6 +48,7 @@ from xqg_qdrant.engine.optimizing import (
     can_spawn,
     has_much_to_index,
     optimize_apart,
+    optimize_here,
 )
 from xqg_qdrant.engine.storage import INT8, Storage
 from xqg_qdrant.engine.vectors import AnyVector, Shape
@@ -120,8 +121,10 @@ class EdgeEngine(Engine):
     def info(self, name: str) -> CollectionInfo:
         """Counts and shape of a collection."""
         with self._shard(name) as shard:
-            info = shard.info()
-        return CollectionInfo(info.points_count, info.indexed_vectors_count, self._shape(name))
+            indexed = shard.info().indexed_vectors_count
+            # Not of info(): after a kill in the midst of optimising that counts points twice.
+            points = shard.count(edge.CountRequest(exact=True))
+        return CollectionInfo(points, indexed, self._shape(name))
 
     def read_document(self, name: str, key: str) -> dict[str, Any] | None:
         """A JSON object kept with the collection; see :class:`Engine`.
@@ -203,8 +206,8 @@ class EdgeEngine(Engine):
         with self._lock:
             with self._shard(name) as shard:
                 shard.flush()
-                quantized = storage.quantizes(shard.info().points_count)
-                if not (quantized or has_much_to_index(folder, storage)) or not can_spawn():
+                quantized = storage.quantizes(shard.count(edge.CountRequest(exact=True)))
+                if not quantized and not has_much_to_index(folder, storage):
                     shard.optimize()
                     shard.flush()
                     return
@@ -212,7 +215,8 @@ class EdgeEngine(Engine):
                 raise error
             self._away.add(name)
         try:
-            optimize_apart(folder, shape, storage, quantized=quantized)
+            optimize = optimize_apart if can_spawn() else optimize_here
+            optimize(folder, shape, storage, quantized=quantized)
         finally:
             with self._lock:
                 self._away.discard(name)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import qdrant_edge as edge
 
 from xqg_qdrant.engine.edge_errors import guarded
 from xqg_qdrant.engine.edge_models import from_description, to_config, to_description
@@ -55,6 +58,18 @@ def can_spawn() -> bool:
     """Whether there is a Python to start; not in frozen applications, nor where C embeds it."""
     name = Path(sys.executable or "").name
     return bool(_PYTHON.search(name)) and not getattr(sys, "frozen", False)
+
+
+def optimize_here(shard: Path, shape: Shape, storage: Storage, *, quantized: bool) -> None:
+    """Optimise a shard that nobody has open, in this process; see :func:`optimize_apart`."""
+    with guarded(f"optimise {shard}"):
+        # The configuration is kept: a shard of "auto" is quantised from now on.
+        opened = edge.EdgeShard.load(str(shard), to_config(shape, storage, quantized=quantized))
+        for left in (shard / "temp_segments").glob("segment_builder_*"):
+            shutil.rmtree(left, ignore_errors=True)  # by a process that was killed
+        opened.optimize()
+        opened.flush()
+        opened.close()
 
 
 def optimize_apart(shard: Path, shape: Shape, storage: Storage, *, quantized: bool) -> None:
@@ -115,16 +130,9 @@ def serve(job: Mapping[str, Any]) -> None:
     """Do a job in the child process; its errors go to standard output as JSON."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both; the parent decides
     _die_with(job["parent"])
-    shape = from_description(job["shape"])
-    config = to_config(shape, Storage(**job["storage"]), quantized=job["quantized"])
-    import qdrant_edge
-
+    shape, storage = from_description(job["shape"]), Storage(**job["storage"])
     try:
-        with guarded(f"optimise {job['shard']}"):
-            shard = qdrant_edge.EdgeShard.load(job["shard"], config)
-            shard.optimize()
-            shard.flush()
-            shard.close()
+        optimize_here(Path(job["shard"]), shape, storage, quantized=job["quantized"])
     except XqgError as error:
         kind = type(error) if type(error) in _ERRORS.values() else EngineError
         print(json.dumps({"error": kind.__name__, "message": str(error)}))
