@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
+
 from xqg_qdrant.collection import (
     KEYWORD_INDEXES,
     CollectionManifest,
@@ -29,7 +31,7 @@ from xqg_qdrant.errors import (
 )
 from xqg_qdrant.fusion import query_share
 from xqg_qdrant.languages import parse_languages
-from xqg_qdrant.layouts import DEFAULT_LAYOUT, layout_named
+from xqg_qdrant.layouts import DEFAULT_LAYOUT, Encodings, layout_named
 from xqg_qdrant.lexical import PASSAGE, SPARSE_VECTOR, Lexical, LexicalSettings
 from xqg_qdrant.loader.documents import LEXICAL, MANIFEST, STATISTICS, read_lengths, read_manifest
 from xqg_qdrant.loader.journal import JOURNAL, Journal
@@ -280,22 +282,22 @@ class _Run:
         queries = [query for each in batch for query in each.queries]
         vectors, cut = self.encoder.encode([query.text for query in queries], "query")
         self.truncated_queries += cut
-        layout, points, start = self.manifest.layout_object, [], 0
+        encodings = Encodings(
+            passages,
+            vectors,
+            np.repeat(np.arange(len(batch)), [len(each.queries) for each in batch]),
+            [query.lang for query in queries],
+        )
+        by_name = self.manifest.layout_object.batch_vectors(
+            encodings, alpha=self.manifest.alpha, languages=self.manifest.languages
+        )
+        points = []
         for row, each in enumerate(batch):
-            end = start + len(each.queries)
-            named: dict[str, AnyVector] = {}
-            named |= layout.point_vectors(
-                passages[row],
-                vectors[start:end],
-                [query.lang for query in each.queries],
-                alpha=self.manifest.alpha,
-                languages=self.manifest.languages,
-            )
+            named: dict[str, AnyVector] = {name: rows[row] for name, rows in by_name.items()}
             if self.lexical is not None:
                 named[SPARSE_VECTOR] = self.lexical.passage_vector(*texts_of(each))
             payload = build_payload(each.passage, each.queries)
             points.append(Point(point_id(each.passage.id), payload, named))
-            start = end
         return points
 
     def _finish(self) -> None:
