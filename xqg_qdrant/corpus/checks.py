@@ -66,7 +66,7 @@ def check_id(value: object, field: str) -> str:
         raise InputError(f"{field} is empty: give every record an id of its own")
     if len(text) > MAX_ID_CHARS:
         raise InputError(f"{field} has {len(text):,} characters, more than {MAX_ID_CHARS}")
-    if any(ord(char) < 32 for char in text):
+    if not text.isprintable() and any(ord(char) < 32 for char in text):
         raise InputError(f"{field} {text!r} holds control characters: remove them")
     return text
 
