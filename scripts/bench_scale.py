@@ -31,7 +31,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,7 +42,7 @@ import numpy as np
 from xqg_qdrant import Client, Encoder, GeneratedQuery, Passage, Storage
 from xqg_qdrant.collection import KEYWORD_INDEXES
 from xqg_qdrant.corpus.jsonl import read_passages, read_queries
-from xqg_qdrant.engine.base import Point
+from xqg_qdrant.engine.base import Point, ScoredPoint
 from xqg_qdrant.engine.edge import EdgeEngine
 from xqg_qdrant.engine.edge_models import to_config, to_point
 from xqg_qdrant.loader import ingest
@@ -53,6 +53,7 @@ USING = "fused"
 SENTENCES = 4
 NEIGHBOURHOOD = 200
 QUESTIONS = 200
+EFS = (64, 128, 256, 512)
 CHUNK = 4_096
 BARE = 20_000
 BATCH = 128
@@ -356,7 +357,6 @@ def _search(work: Path, size: int, storage: Storage, encoder: str, threads: int)
     questions = Store(work).questions()
     loaded = Encoder.load(encoder, threads=threads)
     vectors = list(loaded.encode_queries([question.text for question in questions]))
-    names = [USING] * len(vectors)
     with EdgeEngine(_folder(work, size, storage.quantization)) as engine:
         client = Client(engine, encoder=loaded)
         base = _status("RssAnon")
@@ -367,23 +367,35 @@ def _search(work: Path, size: int, storage: Storage, encoder: str, threads: int)
             if number >= 50:  # the first ones warm up
                 times.append(time.perf_counter() - began)
         anon, rss = _status("RssAnon"), _status("VmRSS")
-        found = engine.search(NAME, vectors, using=names)
         began = time.perf_counter()
         truth = [engine.search(NAME, [vector], using=[USING], exact=True)[0] for vector in vectors]
         exact = (time.perf_counter() - began) / len(vectors)
-    kept = sum(
-        len({hit.id for hit in hits} & {hit.id for hit in best})
-        for hits, best in zip(found, truth, strict=True)
-    )
+        by_ef = {}
+        for ef in EFS:
+            engine._storages[NAME] = replace(engine.storage(NAME), hnsw_ef=ef)
+            began = time.perf_counter()
+            found = [engine.search(NAME, [vector], using=[USING])[0] for vector in vectors]
+            spent = (time.perf_counter() - began) / len(vectors)
+            by_ef[ef] = (_recall(found, truth), 1e3 * spent)
     return {
         "p50": 1e3 * float(np.quantile(times, 0.5)),
         "p95": 1e3 * float(np.quantile(times, 0.95)),
         "exact_ms": 1e3 * exact,
-        "recall": kept / sum(map(len, truth)),
+        "recall": by_ef[Storage().resolved().hnsw_ef][0],
+        "by_ef": by_ef,
         "search_allocated": anon,
         "search_added": anon - base,
         "search_rss": rss,
     }
+
+
+def _recall(found: list[list[ScoredPoint]], truth: list[list[ScoredPoint]]) -> float:
+    """Share of the exact hits that were found; one that scores as the last of them will do."""
+    kept = 0
+    for hits, best in zip(found, truth, strict=True):
+        least = min(hit.score for hit in best) - 1e-6
+        kept += min(len(best), sum(hit.score >= least for hit in hits))
+    return kept / sum(map(len, truth))
 
 
 @contextmanager
@@ -446,6 +458,11 @@ def _print(rows: list[dict[str, Any]], store: Store) -> None:
             f"| {row['p50']:.2f} / {row['p95']:.2f} | {row['exact_ms']:.1f} "
             f"| {row['search_allocated']:,.0f} | {row['search_rss']:,.0f} |"
         )
+    click.echo(f"\n| passages | int8 | {' | '.join(f'ef {ef}' for ef in EFS)} |")
+    click.echo("|---|---|" + "---|" * len(EFS))
+    for row in rows:
+        cells = (f"{recall:.3f}, {ms:.2f} ms" for recall, ms in row["by_ef"].values())
+        click.echo(f"| {row['passages']:,} | {_yes(row)} | {' | '.join(cells)} |")
 
 
 def _yes(row: dict[str, Any]) -> str:

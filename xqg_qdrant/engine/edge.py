@@ -50,7 +50,7 @@ from xqg_qdrant.engine.optimizing import (
     optimize_apart,
     optimize_here,
 )
-from xqg_qdrant.engine.storage import INT8, Storage
+from xqg_qdrant.engine.storage import AUTO, INT8, Storage
 from xqg_qdrant.engine.vectors import AnyVector, Shape
 from xqg_qdrant.errors import (
     CollectionExists,
@@ -207,7 +207,8 @@ class EdgeEngine(Engine):
             with self._shard(name) as shard:
                 shard.flush()
                 quantized = storage.quantizes(shard.count(edge.CountRequest(exact=True)))
-                if not quantized and not has_much_to_index(folder, storage):
+                changes = quantized and storage.quantization == AUTO
+                if not changes and not has_much_to_index(folder, storage):
                     shard.optimize()
                     shard.flush()
                     return
