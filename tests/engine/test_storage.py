@@ -122,7 +122,7 @@ def test_the_embedded_engine_has_no_cluster(tmp_path: Path, given: Storage, mess
 def test_what_is_left_open_is_as_the_collection_has_it() -> None:
     kept = Storage(quantization="int8", hnsw_m=8).resolved()
     kept.require_same(Storage(), "c")
-    kept.require_same(Storage(hnsw_m=8, hnsw_ef=128), "c")
+    kept.require_same(Storage(hnsw_m=8, hnsw_ef=512), "c")
     with pytest.raises(CollectionMismatch, match=r"quantization \('int8', now 'none'\), hnsw_m"):
         kept.require_same(Storage(quantization="none", hnsw_m=16), "c")
     with pytest.raises(CollectionMismatch, match=r"shards \(None, now 3\)"):

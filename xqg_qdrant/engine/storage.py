@@ -19,7 +19,7 @@ STORAGE = "storage"
 NONE, INT8, AUTO = "none", "int8", "auto"
 QUANTIZATIONS = (NONE, INT8, AUTO)
 
-QUANTIZE_FROM = 20_000
+QUANTIZE_FROM = 10_000
 """Points from which ``auto`` quantises: measured, see ``docs/scale.md``."""
 
 BOUNDS: Mapping[str, tuple[int, int]] = {
@@ -54,7 +54,7 @@ class Storage:
             are then held in memory. False by default.
         hnsw_m: edges of a node of the HNSW graph, 16 by default; 0 builds no graph.
         hnsw_ef_construct: candidates looked at for each node while building it, 100 by default.
-        hnsw_ef: candidates looked at by a search, 128 by default.
+        hnsw_ef: candidates looked at by a search, 512 by default.
         indexing_threshold: kB of a vector's data in a segment from which a graph is built; 10,000
             by default. Nothing is indexed before the end of an ingest, whatever it is.
         shards: parts that a server spreads the collection over; the server's default when None.
@@ -174,7 +174,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "on_disk": False,
     "hnsw_m": 16,
     "hnsw_ef_construct": 100,
-    "hnsw_ef": 128,
+    "hnsw_ef": 512,
     "indexing_threshold": 10_000,
 }
 
