@@ -40,8 +40,9 @@ MANIFEST_SECONDS = 5.0
 class Client:
     """Search across languages in collections at one location.
 
-    Safe to share between threads; the embedded engine takes one call at a time. Close it, or use
-    it in a ``with`` block: an embedded collection is open to one process at a time.
+    Safe to share between threads; the embedded engine takes one call at a time, and calls on a
+    collection wait while it is optimised, at the end of an ingest. Close it, or use it in a
+    ``with`` block: an embedded collection is open to one process at a time.
 
     Args:
         location: a folder for the embedded engine (``xqg-data`` when None), ``":memory:"``, the

@@ -15,7 +15,6 @@ def test_options_are_kept_shown_and_asked_of_later_runs(xqg: Run, tmp_path: Path
     base = ("ingest", passages, "--queries", queries, "--to", "library", "-c", "c", "-q")
     options = ("--quantization", "int8", "--on-disk", "--hnsw-m", "8", "--hnsw-ef", "64")
     assert xqg(*base, *options).returncode == 0
-    assert xqg(*base).returncode == 0
     shown = xqg("info", "--from", "library", "-c", "c")
     assert "int8; vectors on disk; HNSW m 8, ef_construct 100, ef 64" in shown.stdout
     row = json.loads(xqg("info", "--from", "library", "-c", "c", "--json").stdout)

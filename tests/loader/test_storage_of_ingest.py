@@ -78,9 +78,9 @@ def test_a_run_begun_again_may_have_other_settings(
     assert engine.storage("c").hnsw_m == 16
 
 
-def test_all_layouts_are_quantised_and_searched(tiny_encoder: Encoder) -> None:
+def test_dense_vectors_and_multivectors_are_quantised_and_searched(tiny_encoder: Encoder) -> None:
     eager = Storage(quantization="int8", indexing_threshold=1)
-    for layout in ("fused", "per-language", "tunable", "multivector"):
+    for layout in ("per-language", "multivector"):
         with Client(":memory:", encoder=tiny_encoder) as client:
             client.ingest(
                 "c",

@@ -37,6 +37,10 @@ _ERRORS: dict[str, type[XqgError]] = {
     error.__name__: error for error in (EngineError, StorageError, CollectionLocked)
 }
 _PYTHON = re.compile(r"python|pypy", re.IGNORECASE)
+_REASONS = {
+    signal.SIGKILL: ", by want of memory perhaps",
+    signal.SIGBUS: ", since the disk is full",
+}
 _PR_SET_PDEATHSIG = 1
 _TOLD = 500
 
@@ -112,9 +116,10 @@ def optimize_apart(shard: Path, shape: Shape, storage: Storage, *, quantized: bo
     again = f"collection at {shard.parent} is as it was: run the same again"
     if process.returncode < 0:
         number = -process.returncode
+        why = _REASONS.get(number, "")
         raise EngineError(
             f"the process that optimised was ended by signal {number} "
-            f"({signal.strsignal(number)}), by want of memory perhaps; the {again}"
+            f"({signal.strsignal(number)}){why}; the {again}"
         )
     try:
         row = json.loads(told)
