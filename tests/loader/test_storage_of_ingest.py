@@ -55,6 +55,8 @@ def test_settings_are_checked_before_the_input_is_read(
 
     with pytest.raises(InputError, match="hnsw_m"):
         ingest(engine, "c", unread(), encoder=tiny_encoder, storage=Storage(hnsw_m=-1))
+    with pytest.raises(InputError, match="give a Storage"):
+        ingest(engine, "c", unread(), encoder=tiny_encoder, storage="int8")  # type: ignore[arg-type]
     if isinstance(engine, EdgeEngine):
         with pytest.raises(InputError, match="shards: the embedded engine is one shard"):
             ingest(engine, "c", unread(), encoder=tiny_encoder, storage=Storage(shards=2))

@@ -37,7 +37,7 @@ _ERRORS: dict[str, type[XqgError]] = {
     error.__name__: error for error in (EngineError, StorageError, CollectionLocked)
 }
 _PYTHON = re.compile(r"python|pypy", re.IGNORECASE)
-_REASONS = {
+_REASONS: Mapping[int, str] = {
     signal.SIGKILL: ", by want of memory perhaps",
     signal.SIGBUS: ", since the disk is full",
 }

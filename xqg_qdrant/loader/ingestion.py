@@ -104,7 +104,9 @@ def ingest(
     if isinstance(batch_size, bool) or not 1 <= batch_size <= MAX_BATCH_SIZE:
         raise InputError(f"batch_size is {batch_size}: give a number from 1 to {MAX_BATCH_SIZE:,}")
     extra_languages = parse_languages(languages)
-    storage = storage or Storage()
+    storage = Storage() if storage is None else storage
+    if not isinstance(storage, Storage):
+        raise InputError(f"storage is {storage!r}: give a Storage")
     engine.check_storage(storage)
 
     with Staging() as staging:
