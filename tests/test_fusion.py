@@ -14,7 +14,7 @@ from xqg_qdrant.fusion import (
     check_alpha,
     fuse,
     fuse_sum,
-    language_sums,
+    grouped_sums,
     query_share,
     sum_queries,
     tunable_passage,
@@ -114,25 +114,16 @@ def test_the_tunable_vector_switched_off_scores_as_the_plain_passage(
 
 
 @given(queries=matrices(), data=st.data())
-def test_language_sums_are_over_each_languages_queries_alone(
+def test_grouped_sums_are_over_each_passages_queries_alone(
     queries: npt.NDArray[np.float32], data: st.DataObject
 ) -> None:
-    languages = data.draw(st.lists(LANGUAGES, min_size=len(queries), max_size=len(queries)))
-    sums = language_sums(queries, languages, DIMENSION)
-    assert set(sums) == set(languages)
-    for language, total in sums.items():
-        own = [query for query, each in zip(queries, languages, strict=True) if each == language]
+    owner = st.integers(0, 4)
+    owners = sorted(data.draw(st.lists(owner, min_size=len(queries), max_size=len(queries))))
+    sums = grouped_sums(queries, np.array(owners, dtype=np.intp), (5, DIMENSION))
+    assert sums.dtype == np.float64
+    for row, total in enumerate(sums):
+        own = [query for query, each in zip(queries, owners, strict=True) if each == row]
         np.testing.assert_array_equal(total, sum_queries(own, DIMENSION))
-
-
-@given(queries=matrices(), data=st.data())
-def test_language_sums_add_up_to_the_sum_over_all(
-    queries: npt.NDArray[np.float32], data: st.DataObject
-) -> None:
-    languages = data.draw(st.lists(LANGUAGES, min_size=len(queries), max_size=len(queries)))
-    sums = language_sums(queries, languages, DIMENSION)
-    total = np.sum(list(sums.values()), axis=0) if sums else np.zeros(DIMENSION)
-    np.testing.assert_allclose(total, sum_queries(queries, DIMENSION), atol=1e-12)
 
 
 def test_the_sum_of_no_queries_is_zero_in_double_precision() -> None:
@@ -197,24 +188,6 @@ def test_shapes_that_do_not_fit_are_refused(passage: Any, queries: Any, message:
 def test_tunable_parts_that_do_not_fit_are_refused(passage: Any, sums: Any) -> None:
     with pytest.raises(InputError, match="has shape"):
         tunable_passage(passage, sums)
-
-
-@pytest.mark.parametrize(
-    ("shape", "languages"),
-    [
-        ((2, 3), ["de"]),
-        ((0, 3), ["de"]),
-        ((2, 3), ["de", "de", "ar"]),
-        ((2, 4), ["de", "de"]),
-        ((2, 6), ["de"] * 4),
-        ((6,), ["de"] * 2),
-    ],
-)
-def test_language_sums_refuse_vectors_that_do_not_fit(
-    shape: tuple[int, ...], languages: list[str]
-) -> None:
-    with pytest.raises(InputError):
-        language_sums(np.ones(shape), languages, 3)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from xqg_qdrant.errors import InputError
 from xqg_qdrant.fusion import Matrix, Vector, fuse
-from xqg_qdrant.layouts import DEFAULT_LAYOUT, LAYOUTS, layout_named
+from xqg_qdrant.layouts import DEFAULT_LAYOUT, LAYOUTS, Encodings, layout_named
 
 LANGUAGES = ["ar", "de", "sw"]
 DIMENSION = 6
@@ -145,6 +145,37 @@ def test_queries_of_another_dimension_are_refused(layout: str) -> None:
             alpha=0.5,
             languages=LANGUAGES,
         )
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    ("queries", "spoken"), [(2, ["de"]), (0, ["de"]), (2, ["de", "de", "ar"]), (1, [])]
+)
+def test_each_query_has_one_language(layout: str, queries: int, spoken: list[str]) -> None:
+    passage, vectors = draw(0, queries)
+    with pytest.raises(InputError, match="languages"):
+        layout_named(layout).point_vectors(passage, vectors, spoken, alpha=0.5, languages=LANGUAGES)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@given(seed=seeds, counts=st.lists(st.lists(st.sampled_from(LANGUAGES), max_size=4), min_size=1))
+def test_a_batch_has_the_vectors_of_its_points(
+    layout: str, seed: int, counts: list[list[str]]
+) -> None:
+    chosen = layout_named(layout)
+    rng = np.random.default_rng(seed)
+    passages = rng.standard_normal((len(counts), DIMENSION)).astype(np.float32)
+    spoken = [language for each in counts for language in each]
+    queries = rng.standard_normal((len(spoken), DIMENSION)).astype(np.float32)
+    owners = np.repeat(np.arange(len(counts)), [len(each) for each in counts])
+    batch = Encodings(passages, queries, owners, spoken)
+    named = chosen.batch_vectors(batch, alpha=0.3, languages=LANGUAGES)
+    for row, own in enumerate(counts):
+        alone = chosen.point_vectors(
+            passages[row], queries[owners == row], own, alpha=0.3, languages=LANGUAGES
+        )
+        for name, vector in alone.items():
+            np.testing.assert_array_equal(named[name][row], vector)
 
 
 def score(

@@ -15,6 +15,7 @@ Importing it loads neither onnxruntime nor qdrant-client nor an encoder.
 
 from xqg_qdrant.client import Client
 from xqg_qdrant.collection import CollectionReport
+from xqg_qdrant.engine.storage import Storage
 from xqg_qdrant.errors import (
     AuthenticationError,
     CollectionExists,
@@ -70,6 +71,7 @@ __all__ = [
     "Qrel",
     "Question",
     "RayError",
+    "Storage",
     "StorageError",
     "UnfinishedGeneration",
     "UnfinishedIngest",

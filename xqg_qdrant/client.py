@@ -17,6 +17,7 @@ from xqg_qdrant.corpus.jsonl import read_passages, read_queries
 from xqg_qdrant.engine import open_engine
 from xqg_qdrant.engine.base import Engine, ScoredPoint
 from xqg_qdrant.engine.filters import parse_filters
+from xqg_qdrant.engine.storage import Storage
 from xqg_qdrant.errors import CollectionMismatch, CollectionNotFound, InputError, ModelError
 from xqg_qdrant.layouts import DEFAULT_LAYOUT
 from xqg_qdrant.lexical import SPARSE_VECTOR
@@ -42,8 +43,9 @@ MANIFEST_SECONDS = 5.0
 class Client(Operations):
     """Search across languages in collections at one location.
 
-    Safe to share between threads; the embedded engine takes one call at a time. Close it, or use
-    it in a ``with`` block: an embedded collection is open to one process at a time.
+    Safe to share between threads; the embedded engine takes one call at a time, and calls on a
+    collection wait while it is optimised, at the end of an ingest. Close it, or use it in a
+    ``with`` block: an embedded collection is open to one process at a time.
 
     Args:
         location: a folder for the embedded engine (``xqg-data`` when None), ``":memory:"``, the
@@ -112,6 +114,7 @@ class Client(Operations):
         alpha: float | None = None,
         languages: Iterable[str] = (),
         generator: str | None = None,
+        storage: Storage | None = None,
         batch_size: int = BATCH_SIZE,
         restart: bool = False,
         replace: bool = False,
@@ -132,6 +135,8 @@ class Client(Operations):
             alpha: the paper's, from 0 to 1; the layout's default when None.
             languages: that later ingests will bring queries in.
             generator: what wrote the queries, in your words.
+            storage: quantisation, disk, HNSW, shards; what it leaves open is as the collection
+                has it, or the default.
             batch_size: passages encoded and written at a time.
             restart: begin an unfinished ingest again from its first passage.
             replace: build a new collection beside the one of that name, verify it, and let it
@@ -172,6 +177,7 @@ class Client(Operations):
             alpha=alpha,
             languages=languages,
             generator=generator,
+            storage=storage,
             batch_size=batch_size,
             restart=restart,
             replace=replace,
@@ -352,6 +358,7 @@ class Client(Operations):
             query_share=mean_share(manifest, info.points, sum(queries.values())),
             manifest=manifest,
             alias_of=None if real == collection else str(real),
+            storage=self._engine.storage(collection),
         )
 
     def delete(self, collection: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from xqg_qdrant.engine.storage import Storage
 from xqg_qdrant.errors import CollectionMismatch, InputError
 from xqg_qdrant.layouts import Layout, layout_named
 from xqg_qdrant.lexical import SPARSE_VECTOR, LexicalSettings
@@ -201,6 +202,7 @@ class CollectionReport:
         queries: generated queries by language, as of the last complete ingest.
         query_share: the queries' mean share of a fused vector's mass, from 0 to 1.
         manifest: the settings it was built with.
+        storage: how the engine keeps its vectors.
         alias_of: the collection itself, where the name is an alias.
     """
 
@@ -214,8 +216,13 @@ class CollectionReport:
     queries: Mapping[str, int]
     query_share: float
     manifest: CollectionManifest
+    storage: Storage
     alias_of: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
-        return {**asdict(self), "manifest": self.manifest.to_json()}
+        return {
+            **asdict(self),
+            "manifest": self.manifest.to_json(),
+            "storage": self.storage.to_json(),
+        }

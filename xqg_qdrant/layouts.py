@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from xqg_qdrant.errors import InputError
 from xqg_qdrant.fusion import (
     Matrix,
     Vector,
     check_alpha,
-    fuse,
     fuse_sum,
-    language_sums,
-    tunable_passage,
+    grouped_sums,
+    query_matrix,
     tunable_query,
 )
 
@@ -27,6 +28,44 @@ PASSAGE_VECTOR = "passage"
 FUSED_VECTOR = "fused"
 TUNABLE_VECTOR = "tunable"
 MULTIVECTOR = "multivector"
+
+
+Named = dict[str, Sequence[Vector | Matrix]]
+"""By name, the vectors of many points."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encodings:
+    """What an encoder made of some passages and their queries.
+
+    Attributes:
+        passages: E(p), float32, (n, dimension).
+        queries: E(q), float32, (m, dimension), those of a passage one after the other.
+        owners: of each query, the row of its passage, rising; (m,).
+        languages: of each query, m of them.
+
+    Raises:
+        InputError: they do not fit together.
+    """
+
+    passages: Matrix
+    queries: Matrix
+    owners: npt.NDArray[np.intp]
+    languages: Sequence[str]
+
+    def __post_init__(self) -> None:
+        if not len(self.queries) == len(self.owners) == len(self.languages):
+            raise InputError(
+                f"{len(self.queries)} query vectors but {len(self.languages)} languages"
+            )
+
+    def sums(self, language: str | None = None) -> npt.NDArray[np.float64]:
+        """``sum_q E(q)`` of each passage, over one language's queries or all: (n, dimension)."""
+        queries, owners = self.queries, self.owners
+        if language is not None:
+            own = np.fromiter((each == language for each in self.languages), bool, len(owners))
+            queries, owners = queries[own], owners[own]
+        return grouped_sums(queries, owners, self.passages.shape)
 
 
 class Layout(ABC):
@@ -59,6 +98,18 @@ class Layout(ABC):
         """
 
     @abstractmethod
+    def batch_vectors(self, batch: Encodings, *, alpha: float, languages: Sequence[str]) -> Named:
+        """The vectors of many points at once.
+
+        Args:
+            batch: E(p) of the passages, and E(q) of their queries.
+            alpha: the paper's; a tunable layout takes it with the question instead.
+            languages: of the collection; every point gets a vector for each.
+
+        Returns:
+            By name, a vector for each passage.
+        """
+
     def point_vectors(
         self,
         passage: Vector,
@@ -74,9 +125,20 @@ class Layout(ABC):
             passage: E(p), (dimension,).
             queries: E(q) of its n generated queries, (n, dimension).
             query_languages: the language of each, n of them.
-            alpha: the paper's; a tunable layout takes it with the question instead.
-            languages: of the collection; every point gets a vector for each.
+            alpha: as in :meth:`batch_vectors`.
+            languages: as in :meth:`batch_vectors`.
+
+        Raises:
+            InputError: n vectors but another number of languages, or of another dimension.
         """
+        batch = Encodings(
+            np.asarray(passage)[None],
+            query_matrix(queries, len(passage)).astype(np.float32),
+            np.zeros(len(queries), dtype=np.intp),
+            query_languages,
+        )
+        named = self.batch_vectors(batch, alpha=alpha, languages=languages)
+        return {name: vectors[0] for name, vectors in named.items()}
 
     @abstractmethod
     def search_vector(self, language: str | None, languages: Sequence[str]) -> str:
@@ -139,17 +201,9 @@ class FusedLayout(Layout):
         """One vector."""
         return {FUSED_VECTOR: dimension}
 
-    def point_vectors(
-        self,
-        passage: Vector,
-        queries: Matrix,
-        query_languages: Sequence[str],
-        *,
-        alpha: float,
-        languages: Sequence[str],
-    ) -> dict[str, Vector | Matrix]:
+    def batch_vectors(self, batch: Encodings, *, alpha: float, languages: Sequence[str]) -> Named:
         """``(1 - alpha) * E(p) + alpha * sum_q E(q)`` over all queries."""
-        return {FUSED_VECTOR: fuse(passage, queries, alpha)}
+        return {FUSED_VECTOR: list(fuse_sum(batch.passages, batch.sums(), alpha))}
 
     def search_vector(self, language: str | None, languages: Sequence[str]) -> str:
         """The one vector, whatever the language."""
@@ -182,21 +236,14 @@ class PerLanguageLayout(Layout):
         names = [PASSAGE_VECTOR, *(_vector_of(language) for language in languages)]
         return dict.fromkeys(names, dimension)
 
-    def point_vectors(
-        self,
-        passage: Vector,
-        queries: Matrix,
-        query_languages: Sequence[str],
-        *,
-        alpha: float,
-        languages: Sequence[str],
-    ) -> dict[str, Vector | Matrix]:
+    def batch_vectors(self, batch: Encodings, *, alpha: float, languages: Sequence[str]) -> Named:
         """E(p), and ``(1 - alpha) * E(p) + alpha * sum_q E(q)`` over each language's queries."""
-        sums = language_sums(queries, query_languages, len(passage))
-        none = np.zeros(len(passage), dtype=np.float64)
-        vectors: dict[str, Vector | Matrix] = {PASSAGE_VECTOR: passage}
+        vectors: dict[str, Sequence[Vector | Matrix]] = {
+            PASSAGE_VECTOR: list(batch.passages),
+        }
         for language in languages:
-            vectors[_vector_of(language)] = fuse_sum(passage, sums.get(language, none), alpha)
+            fused = fuse_sum(batch.passages, batch.sums(language), alpha)
+            vectors[_vector_of(language)] = list(fused)
         return vectors
 
     def search_vector(self, language: str | None, languages: Sequence[str]) -> str:
@@ -231,18 +278,10 @@ class TunableLayout(Layout):
         """One vector, of the encoder's dimension for the passage and for each language."""
         return {TUNABLE_VECTOR: dimension * (1 + len(languages))}
 
-    def point_vectors(
-        self,
-        passage: Vector,
-        queries: Matrix,
-        query_languages: Sequence[str],
-        *,
-        alpha: float,
-        languages: Sequence[str],
-    ) -> dict[str, Vector | Matrix]:
+    def batch_vectors(self, batch: Encodings, *, alpha: float, languages: Sequence[str]) -> Named:
         """``[E(p); S_1; …; S_L]``; alpha comes with the question."""
-        sums = language_sums(queries, query_languages, len(passage))
-        return {TUNABLE_VECTOR: tunable_passage(passage, [sums.get(each) for each in languages])}
+        sums = [batch.sums(language).astype(np.float32) for language in languages]
+        return {TUNABLE_VECTOR: list(np.concatenate([batch.passages, *sums], axis=1))}
 
     def search_vector(self, language: str | None, languages: Sequence[str]) -> str:
         """The one vector, whatever the language."""
@@ -291,19 +330,15 @@ class MultivectorLayout(Layout):
         """The passage's vector, and that of the rows."""
         return {PASSAGE_VECTOR: dimension, MULTIVECTOR: dimension}
 
-    def point_vectors(
-        self,
-        passage: Vector,
-        queries: Matrix,
-        query_languages: Sequence[str],
-        *,
-        alpha: float,
-        languages: Sequence[str],
-    ) -> dict[str, Vector | Matrix]:
+    def batch_vectors(self, batch: Encodings, *, alpha: float, languages: Sequence[str]) -> Named:
         """E(p), and the rows: E(p), then every E(q)."""
-        language_sums(queries, query_languages, len(passage))  # for its checks
-        rows = np.concatenate([passage[None], np.reshape(queries, (-1, len(passage)))])
-        return {PASSAGE_VECTOR: passage, MULTIVECTOR: rows.astype(np.float32)}
+        return {
+            PASSAGE_VECTOR: list(batch.passages),
+            MULTIVECTOR: [
+                np.concatenate([passage[None], batch.queries[batch.owners == row]])
+                for row, passage in enumerate(batch.passages)
+            ],
+        }
 
     def search_vector(self, language: str | None, languages: Sequence[str]) -> str:
         """The rows, whatever the language."""

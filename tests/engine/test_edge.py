@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import qdrant_edge
 
-from xqg_qdrant.engine import edge as edge_module
 from xqg_qdrant.engine import open_engine
 from xqg_qdrant.engine.base import Point
 from xqg_qdrant.engine.edge import EdgeEngine
+from xqg_qdrant.engine.edge_errors import guarded
 from xqg_qdrant.errors import CollectionLocked, EngineError, InputError, StorageError
 
 ONES = np.ones(4, dtype=np.float32)
@@ -134,13 +134,13 @@ def test_a_panic_of_the_engine_becomes_an_error_of_ours(tmp_path: Path) -> None:
     )
     ragged = qdrant_edge.SparseVector([1, 2, 3], [1.0])
     update = qdrant_edge.UpdateOperation.upsert_points([qdrant_edge.Point(1, {"s": ragged}, {})])
-    with pytest.raises(EngineError, match="panicked") as caught, edge_module._guarded("do it"):
+    with pytest.raises(EngineError, match="panicked") as caught, guarded("do it"):
         shard.update(update)
     assert not isinstance(caught.value.__cause__, Exception)
 
 
 def test_ctrl_c_passes_through_unchanged() -> None:
-    with pytest.raises(KeyboardInterrupt), edge_module._guarded("do it"):
+    with pytest.raises(KeyboardInterrupt), guarded("do it"):
         raise KeyboardInterrupt
 
 

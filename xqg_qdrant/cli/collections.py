@@ -12,6 +12,7 @@ from typing import IO
 import click
 
 from xqg_qdrant.cli import options
+from xqg_qdrant.cli.storage import shown
 from xqg_qdrant.client import Client
 from xqg_qdrant.collection import CollectionReport
 from xqg_qdrant.engine import open_engine
@@ -56,6 +57,7 @@ def info(location: str, collection: str | None, api_key: str | None, as_json: bo
         "languages": ", ".join(manifest.languages) or "none",
         "queries": ", ".join(f"{lang} {n:,}" for lang, n in report.queries.items()) or "none",
         "generator": manifest.generator or "not said",
+        "storage": shown(report.storage),
         "schema version": manifest.schema_version,
     }
     options.print_fields(fields)

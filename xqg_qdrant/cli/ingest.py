@@ -8,8 +8,10 @@ import click
 
 from xqg_qdrant.cli import options
 from xqg_qdrant.cli import ray as ray_options
+from xqg_qdrant.cli.storage import storage_options
 from xqg_qdrant.client import Client
 from xqg_qdrant.corpus.jsonl import STDIN
+from xqg_qdrant.engine.storage import Storage
 from xqg_qdrant.loader import IngestReport
 from xqg_qdrant.loader.ingestion import BATCH_SIZE, MAX_BATCH_SIZE
 from xqg_qdrant.models.manifest import DEFAULT_ENCODER, FAST_ENCODER
@@ -65,6 +67,7 @@ from xqg_qdrant.queries.side_file import read_side_file
     is_flag=True,
     help="With --replace: destroy a NAME.previous that is there already, at the end.",
 )
+@storage_options
 @click.option("--dry-run", is_flag=True, help="Check input and settings, write nothing.")
 @ray_options.ray
 @options.threads
@@ -83,6 +86,7 @@ def ingest(
     languages: tuple[str, ...],
     generator: str | None,
     batch_size: int,
+    storage: Storage,
     restart: bool,
     replace: bool,
     drop_previous: bool,
@@ -107,6 +111,7 @@ def ingest(
       xqg ingest passages.jsonl --queries better.jsonl --to ./library -c wiki --replace
       xqg ingest passages.jsonl --queries queries.jsonl --to ./library -c wiki --ray auto
       zcat corpus.gz | xqg ingest - --to http://localhost:6333 -c wiki --layout fused
+      xqg ingest passages.jsonl --to http://localhost:6333 -c wiki --shards 6 --replication-factor 2
     """
     if passages == STDIN and queries == STDIN:
         raise click.UsageError("only one of PASSAGES and --queries can be standard input")
@@ -132,6 +137,7 @@ def ingest(
             alpha=alpha,
             languages=languages,
             generator=generator,
+            storage=storage,
             batch_size=batch_size,
             restart=restart,
             replace=replace,

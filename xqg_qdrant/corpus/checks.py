@@ -66,7 +66,7 @@ def check_id(value: object, field: str) -> str:
         raise InputError(f"{field} is empty: give every record an id of its own")
     if len(text) > MAX_ID_CHARS:
         raise InputError(f"{field} has {len(text):,} characters, more than {MAX_ID_CHARS}")
-    if any(ord(char) < 32 for char in text):
+    if not text.isprintable() and any(ord(char) < 32 for char in text):
         raise InputError(f"{field} {text!r} holds control characters: remove them")
     return text
 
@@ -92,8 +92,9 @@ def check_payload(payload: Mapping[str, Any]) -> None:
         InputError: another type, a non-string key, NaN or infinity, a NUL or a lone surrogate,
             or nested too deep.
     """
-    # Metadata stands one level deeper here; the lengths of texts were checked one by one.
-    _check_json(payload, "payload", 0, _Budget(MAX_METADATA_DEPTH, None))
+    if not _is_plain(payload, MAX_METADATA_DEPTH):  # quickly, since nearly all are
+        # Metadata stands one level deeper here; the lengths of texts were checked one by one.
+        _check_json(payload, "payload", 0, _Budget(MAX_METADATA_DEPTH, None))
 
 
 def check_passage(passage: Passage) -> Passage:
@@ -226,6 +227,37 @@ def _check_json(value: object, field: str, depth: int, budget: _Budget) -> Any:
             _check_json(item, f"{field}[{n}]", depth + 1, budget) for n, item in enumerate(value)
         ]
     raise InputError(f"{field} is {_kind(value)}: metadata holds JSON values only")
+
+
+def _is_plain(value: Any, depth: int) -> bool:
+    """Whether a value surely passes :func:`_check_json`; False only asks for a closer look."""
+    if depth < 0:
+        return False
+    kind = type(value)
+    if kind is str:
+        return _is_storable(value)
+    if value is None or kind is bool:
+        return True
+    if kind is dict:
+        for key, item in value.items():
+            if type(key) is not str or not _is_storable(key) or not _is_plain(item, depth - 1):
+                return False
+        return True
+    if kind is list:
+        return all(_is_plain(item, depth - 1) for item in value)
+    if kind is int:
+        return bool(-_INT64 <= value < _INT64)
+    return kind is float and math.isfinite(value)
+
+
+def _is_storable(text: str) -> bool:
+    if text.isascii():
+        return "\x00" not in text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\x00" not in text
 
 
 def _kind(value: object) -> str:

@@ -25,6 +25,9 @@ Record = TypeVar("Record")
 CHECKING_STEP = 10_000
 """Records read between two words of progress."""
 
+_ROWS = 1_000
+"""Queries laid down at a time; the fingerprint hangs on it."""
+
 _SCHEMA = """
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
@@ -101,7 +104,7 @@ class Staging:
                 ).rowcount
             if added:
                 self.passages += 1
-                self._digest.update(json.dumps([passage.id, record]).encode())
+                self._digest.update(json.dumps(passage.id).encode() + record.encode())
             else:
                 self._count_duplicate(passage.id, record, origin)
         if not self.passages:
@@ -114,14 +117,15 @@ class Staging:
             InputError: a query is about a passage that is not in the input.
             StorageError: the temporary folder is full.
         """
-        for origin, query in stream:
-            row = (query.passage_id, query.lang, query.text, query.score)
+        rows = (
+            (query.passage_id, query.lang, query.text, query.score, origin)
+            for origin, query in stream
+        )
+        while some := list(islice(rows, _ROWS)):
             with disk_errors():
-                self._database.execute(
-                    "INSERT INTO queries VALUES (NULL, ?, ?, ?, ?, ?)", (*row, origin)
-                )
-            self.queries[query.lang] += 1
-            self._digest.update(json.dumps(row).encode())
+                self._database.executemany("INSERT INTO queries VALUES (NULL, ?, ?, ?, ?, ?)", some)
+            self.queries.update(row[1] for row in some)
+            self._digest.update(json.dumps([row[:4] for row in some]).encode())
         with disk_errors():
             self._database.execute("CREATE INDEX by_passage ON queries (passage_id, number)")
             strangers = self._database.execute(
@@ -143,10 +147,13 @@ class Staging:
             skip: how many passages to leave out at the start.
         """
         cursor = self._database.execute(
-            "SELECT id, record FROM passages ORDER BY number LIMIT -1 OFFSET ?", (skip,)
+            "SELECT number, id, record FROM passages ORDER BY number LIMIT -1 OFFSET ?", (skip,)
         )
         while rows := list(islice(cursor, size)):
-            yield [Augmented(_passage(*row), self._queries_of(row[0])) for row in rows]
+            batch = {row[1]: Augmented(_passage(*row[1:]), []) for row in rows}
+            for query in self._queries_of(rows[0][0], rows[-1][0]):
+                batch[query.passage_id].queries.append(query)
+            yield list(batch.values())
 
     def most_queries(self) -> tuple[str, int]:
         """The passage with the most queries, and how many those are; none at all is ``("", 0)``."""
@@ -156,15 +163,19 @@ class Staging:
         ).fetchone()
         return ("", 0) if row is None else (str(row[0]), int(row[1]))
 
-    def _queries_of(self, passage_id: str) -> list[GeneratedQuery]:
+    def _queries_of(self, first: int, last: int) -> Iterator[GeneratedQuery]:
+        """Queries of the passages with numbers from ``first`` to ``last``, in their order."""
         if not self.queries:
-            return []
+            return
         rows = self._database.execute(
-            "SELECT passage_id, lang, text, score FROM queries WHERE passage_id = ? "
-            "ORDER BY number",
-            (passage_id,),
+            # CROSS keeps SQLite from looking through all queries first.
+            "SELECT passage_id, lang, text, score FROM passages CROSS JOIN queries "
+            "ON passage_id = passages.id WHERE passages.number BETWEEN ? AND ? "
+            "ORDER BY passages.number, queries.number",
+            (first, last),
         )
-        return [GeneratedQuery(*row) for row in rows]
+        for row in rows:
+            yield GeneratedQuery(*row)
 
     def _count_duplicate(self, passage_id: str, record: str, origin: str) -> None:
         first, first_origin = self._database.execute(

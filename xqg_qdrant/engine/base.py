@@ -9,16 +9,17 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, ClassVar, Self
-from uuid import UUID
 
 import numpy as np
 
-from xqg_qdrant.corpus.checks import check_payload
 from xqg_qdrant.engine.aliases import Pinned, listed
 from xqg_qdrant.engine.filters import Condition
+from xqg_qdrant.engine.points import Point as Point
+from xqg_qdrant.engine.points import check_points
+from xqg_qdrant.engine.storage import STORAGE, Storage
 from xqg_qdrant.engine.vectors import AnyVector, Shape
 from xqg_qdrant.errors import CollectionExists, CollectionNotFound, InputError
 from xqg_qdrant.fusion import Vector
@@ -29,15 +30,6 @@ MAX_LIMIT = 10_000
 """Most hits of one search."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """A point: a UUID, a payload, and vectors by name."""
-
-    id: str
-    payload: Mapping[str, Any]
-    vectors: Mapping[str, AnyVector] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +70,7 @@ class Engine(ABC):
     location: str
     alias_may_hide: ClassVar[bool] = False
     """An alias may have the name of a collection, which then goes by other names alone."""
+    _storages: dict[str, Storage]
 
     def __enter__(self) -> Self:
         return self
@@ -140,6 +133,7 @@ class Engine(ABC):
         *,
         multivectors: Iterable[str] = (),
         sparse: Iterable[str] = (),
+        storage: Storage | None = None,
     ) -> None:
         """Make a collection, whole or not at all.
 
@@ -150,10 +144,11 @@ class Engine(ABC):
             sparse: names of sparse vectors, see :class:`Shape`.
             keyword_indexes: payload fields to index.
             documents: JSON objects to keep with the collection, see :meth:`write_document`.
+            storage: how vectors are kept; when None, as ``documents`` has it, else the defaults.
 
         Raises:
             CollectionExists: there is one of that name.
-            InputError: the name or a dimension is not possible.
+            InputError: the name, a dimension or a setting is not possible.
             StorageError: the disk is full or read-only.
         """
         check_collection_name(name)
@@ -161,7 +156,30 @@ class Engine(ABC):
         shape.check()
         if self.exists(name):
             raise CollectionExists(f"collection {name!r} exists already at {self.location}")
-        self._create(name, shape, list(keyword_indexes), dict(documents or {}))
+        kept = dict(documents or {})
+        if storage is None:
+            storage = Storage.from_json(kept.get(STORAGE, {}), name)
+        self.check_storage(storage)
+        storage = storage.resolved()
+        kept[STORAGE] = storage.to_json()
+        self._create(name, shape, list(keyword_indexes), kept, storage)
+
+    def check_storage(self, storage: Storage) -> None:
+        """Check that this engine can keep vectors so.
+
+        Raises:
+            InputError: a setting is not possible, here or at all.
+        """
+        storage.check()
+
+    def storage(self, name: str) -> Storage:
+        """The settings that a collection was made with, all filled in.
+
+        Raises:
+            CollectionNotFound: there is no such collection.
+            StorageError: they are damaged.
+        """
+        return Storage.from_json(self.read_document(name, STORAGE), name)
 
     def delete(self, name: str) -> None:
         """Destroy a collection and all that is in it.
@@ -212,13 +230,7 @@ class Engine(ABC):
         """
         if not points:
             return
-        shape = self._shape(name)
-        seen: set[str] = set()
-        for point in points:
-            check_point(point, shape)
-            if point.id in seen:
-                raise InputError(f"point {point.id} stands twice in one batch: keep one of them")
-            seen.add(point.id)
+        check_points(points, self._shape(name))
         self._upsert(name, points)
 
     def search(
@@ -374,6 +386,12 @@ class Engine(ABC):
     def close(self) -> None:
         """Let go of files and connections; may be called again."""
 
+    def _storage(self, name: str) -> Storage:
+        """The settings of a collection, read once; searches need them."""
+        if name not in self._storages:
+            self._storages[name] = self.storage(name)
+        return self._storages[name]
+
     def _check_search(
         self, name: str, vectors: Sequence[AnyVector], using: Sequence[str], limit: int
     ) -> None:
@@ -402,6 +420,7 @@ class Engine(ABC):
         shape: Shape,
         keyword_indexes: list[str],
         documents: dict[str, Any],
+        storage: Storage,
     ) -> None: ...
 
     @abstractmethod
@@ -446,28 +465,3 @@ def check_collection_name(name: str) -> str:
             "the first one a letter or a digit"
         )
     return name
-
-
-def check_point(point: Point, shape: Shape) -> None:
-    """Check a point before an engine sees it.
-
-    Raises:
-        InputError: the id is no UUID, the payload no plain JSON, or the vectors are not exactly
-            those of the collection, each well-formed.
-    """
-    if not isinstance(point.id, str):
-        raise InputError(f"point id {point.id!r} is no string: give a UUID")
-    try:
-        canonical = str(UUID(point.id))
-    except ValueError:
-        raise InputError(f"point id {point.id!r} is no UUID") from None
-    if canonical != point.id:
-        raise InputError(f"point id {point.id!r}: write it as {canonical!r}")
-    check_payload(point.payload)
-    if sorted(point.vectors) != shape.names:
-        raise InputError(
-            f"point {point.id} has vectors {sorted(point.vectors)}, "
-            f"the collection wants {shape.names}"
-        )
-    for vector_name, vector in point.vectors.items():
-        shape.check_point_vector(vector, vector_name)

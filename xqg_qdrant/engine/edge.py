@@ -31,6 +31,7 @@ import qdrant_edge as edge
 from xqg_qdrant.corpus.jsonl import read_json_object
 from xqg_qdrant.engine.aliases import AliasFile, Pinned
 from xqg_qdrant.engine.base import CollectionInfo, Engine, Point, ScoredPoint
+from xqg_qdrant.engine.edge_errors import EnginePanic, guarded
 from xqg_qdrant.engine.edge_models import (
     from_description,
     from_record,
@@ -38,10 +39,19 @@ from xqg_qdrant.engine.edge_models import (
     to_config,
     to_description,
     to_filter,
+    to_params,
     to_point,
     to_query,
 )
 from xqg_qdrant.engine.filters import Condition
+from xqg_qdrant.engine.optimizing import (
+    allocated_bytes,
+    can_spawn,
+    has_much_to_index,
+    optimize_apart,
+    optimize_here,
+)
+from xqg_qdrant.engine.storage import AUTO, INT8, Storage
 from xqg_qdrant.engine.vectors import AnyVector, Shape
 from xqg_qdrant.errors import (
     CollectionExists,
@@ -85,7 +95,10 @@ class EdgeEngine(Engine):
         self.location = str(root)
         self._shards: dict[str, edge.EdgeShard] = {}
         self._shapes: dict[str, Shape] = {}
+        self._storages = {}
         self._lock = threading.RLock()
+        self._returned = threading.Condition(self._lock)
+        self._away: set[str] = set()  # collections that a child process is optimising
         self._process = os.getpid()
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         if root.exists() and not root.is_dir():
@@ -142,8 +155,10 @@ class EdgeEngine(Engine):
         """Counts and shape of a collection."""
         name = self.resolve(name)
         with self._shard(name) as shard:
-            info = shard.info()
-        return CollectionInfo(info.points_count, info.indexed_vectors_count, self._shape(name))
+            indexed = shard.info().indexed_vectors_count
+            # Not of info(): after a kill in the midst of optimising that counts points twice.
+            points = shard.count(edge.CountRequest(exact=True))
+        return CollectionInfo(points, indexed, self._shape(name))
 
     def documents(self, name: str) -> dict[str, dict[str, Any]]:
         """All JSON objects kept with the collection, by their keys."""
@@ -224,17 +239,45 @@ class EdgeEngine(Engine):
             shard.flush()
 
     def optimize(self, name: str) -> None:
-        """Merge segments and build the HNSW graphs; holds the GIL for as long as it takes."""
+        """Merge segments, build the HNSW graphs and quantise.
+
+        Where there is much to do, a process of its own does it, since Edge holds the GIL all the
+        while: other threads run on. Calls on this collection wait until it is done.
+
+        Raises:
+            EngineError: the process was killed, or the engine failed; the collection is as it was.
+        """
         name = self.resolve(name)
-        size = sum(path.stat().st_blocks for path in (self.root / name).rglob("*")) * 512
-        self.ensure_space(name, size // _WRITE_FACTOR)
-        with self._shard(name) as shard:
-            shard.optimize()
-            shard.flush()
+        storage, shape = self.storage(name), self._shape(name)
+        folder = self.root / name / _SHARD
+        self.ensure_space(name, allocated_bytes(folder) // _WRITE_FACTOR)
+        with self._lock:
+            with self._shard(name) as shard:
+                shard.flush()
+                quantized = storage.quantizes(shard.count(edge.CountRequest(exact=True)))
+                changes = quantized and storage.quantization == AUTO
+                if not changes and not has_much_to_index(folder, storage):
+                    shard.optimize()
+                    shard.flush()
+                    return
+            if error := self._close_shard(name):
+                raise error
+            self._away.add(name)
+        try:
+            optimize = optimize_apart if can_spawn() else optimize_here
+            optimize(folder, shape, storage, quantized=quantized)
+        finally:
+            with self._lock:
+                self._away.discard(name)
+                self._returned.notify_all()
+        with self._shard(name):
+            pass  # opened again at once: as before, no other process takes it meanwhile
 
     def close(self) -> None:
         """Close all collections; a temporary folder is removed."""
         with self._lock:
+            while self._away:
+                self._returned.wait()
             names = list(self._shards)
             errors = [error for name in names if (error := self._close_shard(name))]
             if self._temporary is not None:
@@ -242,14 +285,21 @@ class EdgeEngine(Engine):
         if errors:
             raise errors[0]
 
+    def check_storage(self, storage: Storage) -> None:
+        """Check that this engine can keep vectors so: it has neither shards nor copies."""
+        super().check_storage(storage)
+        storage.require_embeddable()
+
     def _create(
         self,
         name: str,
         shape: Shape,
         keyword_indexes: list[str],
         documents: dict[str, Any],
+        storage: Storage,
     ) -> None:
         self.ensure_space(name, 0)
+        config = to_config(shape, storage, quantized=storage.quantization == INT8)
         # The folder of that name may be in use still, by what an alias hid.
         folder = f"{name}-{uuid.uuid4().hex[:8]}" if name in self._aliases.read() else name
         hidden = self.root / f"{_HIDDEN[0]}{name}-{uuid.uuid4().hex}"
@@ -258,8 +308,8 @@ class EdgeEngine(Engine):
             self._sweep()
             try:
                 (hidden / _DOCUMENTS).mkdir(parents=True)
-                with _guarded(f"make collection {name!r}"):
-                    shard = edge.EdgeShard.create(str(hidden / _SHARD), to_config(shape))
+                with guarded(f"make collection {name!r}"):
+                    shard = edge.EdgeShard.create(str(hidden / _SHARD), config)
                     for field in keyword_indexes:
                         shard.update(
                             edge.UpdateOperation.create_field_index(
@@ -296,6 +346,7 @@ class EdgeEngine(Engine):
             hidden = self.root / f"{_HIDDEN[1]}{name}-{uuid.uuid4().hex}"
             (self.root / name).rename(hidden)
             self._shapes.pop(name, None)
+            self._storages.pop(name, None)
             there = self.collections()
             # An alias of nothing stays where it hides a folder, which goes by another name.
             gone = [
@@ -338,8 +389,9 @@ class EdgeEngine(Engine):
         payload: bool,
     ) -> list[list[ScoredPoint]]:
         conditions = to_filter(where)
+        params = to_params(self._storage(self.resolve(name)), exact=exact)
         requests = [
-            to_query(vector, each, limit=limit, where=conditions, exact=exact, payload=payload)
+            to_query(vector, each, limit=limit, where=conditions, params=params, payload=payload)
             for vector, each in zip(vectors, using, strict=True)
         ]
         with self._shard(name) as shard:
@@ -361,14 +413,16 @@ class EdgeEngine(Engine):
             )
         with self._lock:
             name = self.resolve(name)
+            while name in self._away:
+                self._returned.wait()
             if name not in self._shards:
                 self.require(name)
-                with _guarded(f"open collection {name!r} at {self.location}"):
+                with guarded(f"open collection {name!r} at {self.location}"):
                     self._shards[name] = edge.EdgeShard.load(str(self.root / name / _SHARD))
             try:
-                with _guarded(f"work on collection {name!r} at {self.location}"):
+                with guarded(f"work on collection {name!r} at {self.location}"):
                     yield self._shards[name]
-            except _EnginePanic:
+            except EnginePanic:
                 self._close_shard(name)
                 raise
 
@@ -376,7 +430,7 @@ class EdgeEngine(Engine):
         shard = self._shards.pop(name, None)
         try:
             if shard is not None:
-                with _guarded(f"close collection {name!r} at {self.location}"):
+                with guarded(f"close collection {name!r} at {self.location}"):
                     shard.flush()
                     shard.close()
         except XqgError as error:
@@ -393,31 +447,6 @@ class EdgeEngine(Engine):
                 continue
             if time.time() - path.stat().st_mtime > _STALE_SECONDS:
                 shutil.rmtree(path, ignore_errors=True)
-
-
-class _EnginePanic(EngineError):
-    """The engine panicked: what is in memory cannot be trusted, what is on disk is read again."""
-
-
-@contextmanager
-def _guarded(action: str) -> Iterator[None]:
-    """Turn whatever Edge raises, panics included, into errors of ours."""
-    try:
-        yield
-    except (XqgError, KeyboardInterrupt, SystemExit, GeneratorExit):
-        raise
-    except Exception as error:  # Edge raises plain Exception
-        text = str(error)
-        if "WouldBlock" in text:
-            raise CollectionLocked(
-                f"cannot {action}: another process, or another client in this one, has it open. "
-                "Close that one, or share collections by a Qdrant server (docker-compose.yml)"
-            ) from error
-        if "No space left" in text or "Read-only file system" in text:
-            raise StorageError(f"cannot {action}: {text}") from error
-        raise EngineError(f"cannot {action}: {text}") from error
-    except BaseException as error:  # PanicException of the Rust engine
-        raise _EnginePanic(f"cannot {action}: the engine panicked: {error}") from error
 
 
 @contextmanager

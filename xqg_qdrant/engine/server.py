@@ -27,10 +27,13 @@ from xqg_qdrant.engine.server_models import (
     from_scored,
     to_filter,
     to_point,
+    to_quantization,
     to_query,
+    to_search_params,
     to_sparse_config,
     to_vectors_config,
 )
+from xqg_qdrant.engine.storage import INT8, Storage
 from xqg_qdrant.engine.vectors import AnyVector, Shape
 from xqg_qdrant.errors import AuthenticationError, CollectionLocked, EngineUnavailable, InputError
 from xqg_qdrant.lexical import SparseVector
@@ -44,9 +47,7 @@ MAX_POINT_BYTES = 30 * 2**20
 OLDEST_SERVER = (1, 16)
 """Collection metadata came with 1.16."""
 
-_INDEXING_THRESHOLD_KB = 10_000
 _OPTIMIZE_SECONDS = 600.0
-_HNSW_EF = 128
 _SEARCH_BATCH = 64
 _DOCUMENT_PREFIX = "xqg_"
 
@@ -72,6 +73,7 @@ class ServerEngine(Engine):
         self._client = client
         self._grpc = bool(getattr(client._client, "_prefer_grpc", False))
         self._shapes: dict[str, Shape] = {}
+        self._storages = {}
         self._local = local  # which has neither indexes nor graphs
         self._lock: AbstractContextManager[Any] = threading.RLock() if local else nullcontext()
 
@@ -181,6 +183,7 @@ class ServerEngine(Engine):
             self._call(lambda: self._client.update_collection_aliases(operations))
         for alias in changes:
             self._shapes.pop(alias, None)
+            self._storages.pop(alias, None)
 
     def info(self, name: str) -> CollectionInfo:
         """Counts and shape of a collection."""
@@ -265,9 +268,17 @@ class ServerEngine(Engine):
 
     def optimize(self, name: str) -> None:
         """Let the server build the HNSW graphs that were put off while loading, and wait for it."""
-        self.require(name)
-        config = models.OptimizersConfigDiff(indexing_threshold=_INDEXING_THRESHOLD_KB)
-        self._call(lambda: self._client.update_collection(name, optimizers_config=config))
+        storage = self.storage(name)
+        config = models.OptimizersConfigDiff(indexing_threshold=storage.indexing_threshold)
+        quantized = storage.quantizes(self.count(name))
+        self._call(
+            lambda: self._client.update_collection(
+                name,
+                optimizers_config=config,
+                # None leaves it as it is.
+                quantization_config=to_quantization(storage) if quantized else None,
+            )
+        )
         deadline = time.monotonic() + _OPTIMIZE_SECONDS
         wait = 0.1
         while self._call(lambda: self._client.get_collection(name)).status not in (
@@ -290,6 +301,7 @@ class ServerEngine(Engine):
         shape: Shape,
         keyword_indexes: list[str],
         documents: dict[str, Any],
+        storage: Storage,
     ) -> None:
         # Not repeated on failure: it may have been carried out, and "exists already" would mislead.
         with self._lock:
@@ -297,10 +309,19 @@ class ServerEngine(Engine):
                 self.location,
                 lambda: self._client.create_collection(
                     name,
-                    vectors_config=to_vectors_config(shape),
+                    vectors_config=to_vectors_config(shape, storage),
                     sparse_vectors_config=to_sparse_config(shape),
                     # 0 puts off the building of graphs until optimize().
                     optimizers_config=models.OptimizersConfigDiff(indexing_threshold=0),
+                    hnsw_config=models.HnswConfigDiff(
+                        m=storage.hnsw_m, ef_construct=storage.hnsw_ef_construct
+                    ),
+                    quantization_config=to_quantization(storage)
+                    if storage.quantization == INT8
+                    else None,
+                    shard_number=storage.shards,
+                    replication_factor=storage.replication_factor,
+                    write_consistency_factor=storage.write_consistency_factor,
                     metadata={_DOCUMENT_PREFIX + key: value for key, value in documents.items()},
                 ),
             )
@@ -309,8 +330,9 @@ class ServerEngine(Engine):
     def _delete(self, name: str) -> None:
         real = self.resolve(name)  # by an alias, a server deletes nothing; aliases go along
         self._call(lambda: self._client.delete_collection(real))
-        self._shapes.pop(real, None)
-        self._shapes.pop(name, None)
+        for known in (real, name):
+            self._shapes.pop(known, None)
+            self._storages.pop(known, None)
 
     def _shape(self, name: str) -> Shape:
         if name not in self._shapes:
@@ -360,7 +382,7 @@ class ServerEngine(Engine):
         payload: bool,
     ) -> list[list[ScoredPoint]]:
         conditions = to_filter(where)
-        params = None if self._local else models.SearchParams(hnsw_ef=_HNSW_EF, exact=exact)
+        params = None if self._local else to_search_params(self._storage(name), exact=exact)
         requests = [
             to_query(vector, each, limit=limit, where=conditions, params=params, payload=payload)
             for vector, each in zip(vectors, using, strict=True)

@@ -10,11 +10,12 @@ from qdrant_client import models
 
 from xqg_qdrant.engine.base import Point, ScoredPoint
 from xqg_qdrant.engine.filters import Condition, Scalar
+from xqg_qdrant.engine.storage import Storage
 from xqg_qdrant.engine.vectors import AnyVector, Shape
 from xqg_qdrant.lexical import SparseVector
 
 
-def to_vectors_config(shape: Shape) -> dict[str, models.VectorParams]:
+def to_vectors_config(shape: Shape, storage: Storage) -> dict[str, models.VectorParams]:
     """The dense vectors of a collection to make."""
     rows = models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
     return {
@@ -22,6 +23,7 @@ def to_vectors_config(shape: Shape) -> dict[str, models.VectorParams]:
             size=size,
             distance=models.Distance.DOT,
             multivector_config=rows if name in shape.multivectors else None,
+            on_disk=storage.on_disk,
         )
         for name, size in shape.dimensions.items()
     }
@@ -30,6 +32,28 @@ def to_vectors_config(shape: Shape) -> dict[str, models.VectorParams]:
 def to_sparse_config(shape: Shape) -> dict[str, models.SparseVectorParams]:
     """The sparse vectors of a collection to make."""
     return {name: models.SparseVectorParams(modifier=models.Modifier.IDF) for name in shape.sparse}
+
+
+def to_quantization(storage: Storage) -> models.ScalarQuantization:
+    """Of all dense vectors of a collection; a server never applies it to sparse ones."""
+    return models.ScalarQuantization(
+        scalar=models.ScalarQuantizationConfig(
+            type=models.ScalarType.INT8, always_ram=storage.on_disk
+        )
+    )
+
+
+def to_search_params(storage: Storage, *, exact: bool) -> models.SearchParams:
+    """How to search; with quantised vectors only to find what the vectors themselves score."""
+    return models.SearchParams(
+        hnsw_ef=storage.hnsw_ef,
+        exact=exact,
+        quantization=models.QuantizationSearchParams(
+            ignore=exact or storage.rescoring is None,
+            rescore=True,
+            oversampling=storage.rescoring,
+        ),
+    )
 
 
 def from_params(params: Any) -> Shape:

@@ -7,6 +7,7 @@ be opened any more.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -109,7 +110,10 @@ def _floats(vector: AnyVector, name: str) -> np.ndarray[Any, np.dtype[np.float32
 
 
 def _check_finite(array: np.ndarray[Any, np.dtype[np.float32]], name: str) -> None:
-    if not np.isfinite(array).all():
+    flat = array.ravel()
+    with np.errstate(over="ignore", invalid="ignore"):
+        square = float(flat.dot(flat))  # finite but for the longest, and quickly had
+    if not math.isfinite(square) and not np.isfinite(array).all():
         raise InputError(f"vector {name!r} holds NaN or infinity")
 
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from xqg_qdrant.collection import KEYWORD_INDEXES
 from xqg_qdrant.engine.base import Engine, Point
+from xqg_qdrant.engine.storage import STORAGE, Storage
 from xqg_qdrant.engine.vectors import AnyVector, Shape
 from xqg_qdrant.errors import CollectionExists, EngineError, InputError, PartialIngest, StorageError
 from xqg_qdrant.lexical import SparseVector
@@ -236,8 +237,15 @@ class _Copying:
         shape = self.source.shape
         # Until the copy is whole it looks like an ingest that was cut off.
         documents = {
-            key: dict(row) for key, row in self.source.documents.items() if key != STATISTICS
+            key: dict(row)
+            for key, row in self.source.documents.items()
+            if key not in (STATISTICS, STORAGE)
         }
+        storage = _storage_of(self.source.documents, self.name)
+        try:
+            self.engine.check_storage(storage)
+        except InputError:
+            storage = storage.embeddable()
         self.engine.create(
             self.name,
             shape.dimensions,
@@ -247,6 +255,7 @@ class _Copying:
             | self.plan.documents,
             multivectors=shape.multivectors,
             sparse=shape.sparse,
+            storage=storage,
         )
 
     def _resume(self) -> None:
@@ -325,12 +334,19 @@ def difference(source: Source, engine: Engine, name: str) -> str | None:
     are compared by their number, and by :data:`SAMPLE` of them with all their vectors.
     """
     there = {key: row for key, row in engine.documents(name).items() if key not in (COPY, BUILD)}
-    for key in sorted({*there, *source.documents}):
+    stored, wanted = (_storage_of(rows, name).embeddable() for rows in (there, source.documents))
+    if stored != wanted:
+        return f"its {STORAGE} is another one"
+    for key in sorted({*there, *source.documents} - {STORAGE}):
         if there.get(key) != source.documents.get(key):
             return f"its {key} is another one"
     if engine.info(name).shape != source.shape:
         return "it has other vectors"
     return _counted(source, engine, name) or _sampled(source, engine, name)
+
+
+def _storage_of(documents: Mapping[str, Mapping[str, Any]], name: str) -> Storage:
+    return Storage.from_json(documents.get(STORAGE), name)
 
 
 def _counted(source: Source, engine: Engine, name: str) -> str | None:

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from xqg_qdrant.collection import (
     KEYWORD_INDEXES,
     CollectionManifest,
@@ -16,6 +18,7 @@ from xqg_qdrant.collection import (
 )
 from xqg_qdrant.corpus.staging import Augmented, Staging, counted
 from xqg_qdrant.engine.base import Engine, Point, check_collection_name
+from xqg_qdrant.engine.storage import Storage
 from xqg_qdrant.engine.vectors import MAX_MULTIVECTOR_FLOATS, AnyVector
 from xqg_qdrant.errors import (
     CollectionMismatch,
@@ -29,7 +32,7 @@ from xqg_qdrant.errors import (
 )
 from xqg_qdrant.fusion import query_share
 from xqg_qdrant.languages import parse_languages
-from xqg_qdrant.layouts import DEFAULT_LAYOUT, layout_named
+from xqg_qdrant.layouts import DEFAULT_LAYOUT, Encodings, layout_named
 from xqg_qdrant.lexical import PASSAGE, SPARSE_VECTOR, Lexical, LexicalSettings
 from xqg_qdrant.loader.documents import LEXICAL, MANIFEST, STATISTICS, read_lengths, read_manifest
 from xqg_qdrant.loader.encoding import (
@@ -67,6 +70,7 @@ def ingest(
     alpha: float | None = None,
     languages: Iterable[str] = (),
     generator: str | None = None,
+    storage: Storage | None = None,
     batch_size: int = BATCH_SIZE,
     restart: bool = False,
     replace: bool = False,
@@ -94,6 +98,8 @@ def ingest(
         alpha: the paper's, from 0 to 1; the layout's default when None.
         languages: that later ingests will bring queries in, beside those of ``queries``.
         generator: what wrote the queries, in your words; kept in the manifest.
+        storage: how the engine keeps the vectors; what it leaves open is as the collection has it,
+            or the default.
         batch_size: passages encoded and written at a time.
         restart: begin an unfinished ingest again from its first passage. Where that ingest had
             made the collection, the collection is made anew, so settings may change.
@@ -122,6 +128,10 @@ def ingest(
     if drop_previous and not replace:
         raise InputError("drop_previous goes with replace: nothing else drops a collection")
     extra_languages = parse_languages(languages)
+    storage = Storage() if storage is None else storage
+    if not isinstance(storage, Storage):
+        raise InputError(f"storage is {storage!r}: give a Storage")
+    engine.check_storage(storage)
 
     here = contextlib.nullcontext(encode_here(encoder))
     with encoding or here as encode, Staging() as staging:
@@ -145,15 +155,15 @@ def ingest(
             plan = Replacement.plan(
                 engine,
                 collection,
-                build_key(manifest, journal),
-                lambda live: holds(engine, live, manifest, journal),
+                build_key(manifest, storage, journal),
+                lambda live: holds(engine, live, manifest, storage, journal),
                 restart=restart,
                 drop_previous=drop_previous,
                 dry_run=dry_run,
             )
         # Whatever name moves meanwhile, this run stays with its collection.
         target = engine.resolve(collection) if plan is None else plan.target
-        run = _Run(engine, target, staging, manifest, journal, progress)
+        run = _Run(engine, target, staging, manifest, storage, journal, progress)
         run.reload = reload
         resumed_at, previous, points = 0, None, 0
         if dry_run:
@@ -168,7 +178,7 @@ def ingest(
         elif plan.in_place:
             resumed_at = journal.total
         else:
-            if engine.exists(target) and holds(engine, target, manifest, journal):
+            if engine.exists(target) and holds(engine, target, manifest, storage, journal):
                 run.go_on_complete()  # cut off between loading and swapping
             else:
                 run.prepare(restart=False, documents=plan.documents)
@@ -210,6 +220,7 @@ class _Run:
         name: str,
         staging: Staging,
         manifest: CollectionManifest,
+        storage: Storage,
         journal: Journal,
         progress: Callable[[Progress], None] | None,
     ) -> None:
@@ -217,6 +228,7 @@ class _Run:
         self.name = name
         self.staging = staging
         self.manifest = manifest
+        self.storage = storage
         self.journal = journal
         self.progress = progress
         self.reload = True
@@ -258,6 +270,7 @@ class _Run:
             kept,
             multivectors=self.manifest.layout_object.multivectors,
             sparse=self.manifest.sparse_names,
+            storage=self.storage,
         )
 
     def go_on_complete(self) -> None:
@@ -289,6 +302,7 @@ class _Run:
             return False
         try:
             stored.require_same(self.manifest, self.name)
+            self.engine.storage(self.name).require_same(self.storage, self.name)
         except CollectionMismatch as error:
             if restart or not unfinished:
                 raise
@@ -366,22 +380,22 @@ class _Run:
     def _points(self, batch: list[Augmented], vectors: BatchVectors) -> list[Point]:
         self.truncated_passages += vectors.truncated_passages
         self.truncated_queries += vectors.truncated_queries
-        layout, points, start = self.manifest.layout_object, [], 0
+        encodings = Encodings(
+            vectors.passages,
+            vectors.queries,
+            np.repeat(np.arange(len(batch)), [len(each.queries) for each in batch]),
+            [query.lang for each in batch for query in each.queries],
+        )
+        by_name = self.manifest.layout_object.batch_vectors(
+            encodings, alpha=self.manifest.alpha, languages=self.manifest.languages
+        )
+        points = []
         for row, each in enumerate(batch):
-            end = start + len(each.queries)
-            named: dict[str, AnyVector] = {}
-            named |= layout.point_vectors(
-                vectors.passages[row],
-                vectors.queries[start:end],
-                [query.lang for query in each.queries],
-                alpha=self.manifest.alpha,
-                languages=self.manifest.languages,
-            )
+            named: dict[str, AnyVector] = {name: rows[row] for name, rows in by_name.items()}
             if self.lexical is not None:
                 named[SPARSE_VECTOR] = self.lexical.passage_vector(*texts_of(each))
             payload = build_payload(each.passage, each.queries)
             points.append(Point(point_id(each.passage.id), payload, named))
-            start = end
         return points
 
     def _finish(self) -> None:

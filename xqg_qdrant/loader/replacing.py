@@ -18,6 +18,7 @@ from typing import Any
 from xqg_qdrant.collection import CollectionManifest
 from xqg_qdrant.engine.aliases import PREVIOUS, base_of
 from xqg_qdrant.engine.base import Engine, check_collection_name
+from xqg_qdrant.engine.storage import Storage
 from xqg_qdrant.errors import (
     CollectionExists,
     CollectionLocked,
@@ -133,22 +134,27 @@ class Replacement:
         return previous if previous in changes else None
 
 
-def build_key(manifest: CollectionManifest, journal: Journal) -> str:
+def build_key(manifest: CollectionManifest, storage: Storage, journal: Journal) -> str:
     """Changes with any change of input or settings."""
-    return json.dumps([_compared(manifest), journal.input, journal.batch_size], sort_keys=True)
+    row = [_compared(manifest), storage.resolved().to_json(), journal.input, journal.batch_size]
+    return json.dumps(row, sort_keys=True)
 
 
-def holds(engine: Engine, name: str, manifest: CollectionManifest, journal: Journal) -> bool:
+def holds(
+    engine: Engine, name: str, manifest: CollectionManifest, storage: Storage, journal: Journal
+) -> bool:
     """Whether a collection is exactly what an ingest would make.
 
     Args:
         engine: where it is.
         name: of the collection.
         manifest: of that ingest.
+        storage: of that ingest; what it leaves open may be anything.
         journal: of that ingest.
     """
     try:
         stored, earlier = read_manifest(engine, name), read_journal(engine, name)
+        engine.storage(name).require_same(storage, name)
     except (CollectionMismatch, StorageError):
         return False
     if earlier is None or not earlier.complete or _compared(stored) != _compared(manifest):
