@@ -14,20 +14,20 @@ from tests.xquad import paragraph, write_language
 from xqg_qdrant import Client, Encoder
 from xqg_qdrant.corpus.xquad_r import read_xquad_r
 from xqg_qdrant.errors import InputError
-from xqg_qdrant.evaluation.bench import Addition, Bench, Setting, System, among
+from xqg_qdrant.evaluation.augmentations import compare_augmentations
+from xqg_qdrant.evaluation.bench import Bench, Setting, System, among
 from xqg_qdrant.evaluation.experiments import (
     BOTH,
     NONE,
     QUERIES,
     SENTENCES,
     TRANSLATION,
-    compare_augmentations,
     sweep_alpha,
     sweep_languages,
     sweep_queries,
 )
 from xqg_qdrant.evaluation.measures import AVERAGE, MEASURES, rows_of, score
-from xqg_qdrant.evaluation.trials import open_trial
+from xqg_qdrant.evaluation.trials import Addition, open_trial
 from xqg_qdrant.evaluation.tuning import cross_validate, try_settings
 from xqg_qdrant.evaluation.xquad_r import evaluate_xquad_r
 from xqg_qdrant.fusion import fuse

@@ -8,7 +8,7 @@ import click
 
 from xqg_qdrant.cli.experiments import shared
 from xqg_qdrant.corpus.xquad_r import POOL_LANGUAGE
-from xqg_qdrant.evaluation.experiments import compare_augmentations
+from xqg_qdrant.evaluation.augmentations import compare_augmentations
 
 
 @click.command("compare")
