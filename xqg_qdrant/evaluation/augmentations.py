@@ -11,6 +11,7 @@ from xqg_qdrant.evaluation.bench import Bench, Setting, System
 from xqg_qdrant.evaluation.comparison import Comparison
 from xqg_qdrant.evaluation.experiments import (
     ALPHAS,
+    BETAS,
     BOTH,
     MEASURES,
     MULTIVECTOR,

@@ -104,7 +104,7 @@ def sweep_alpha(
     return Experiment(
         f"alpha, {said}",
         (*rows, *rows_of(chosen, resamples=resamples)),
-        tuple(compare(chosen, none, resamples=resamples)),
+        compare_all([chosen], none, resamples),
         tuple(_curve(f"{name} by alpha, {said}", "alpha", name, rows) for name in measures),
         (chosen_of(system, tuned),),
     )
