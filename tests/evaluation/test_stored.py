@@ -261,6 +261,7 @@ def test_nothing_but_questions_is_encoded(place: Place, tiny_folder: Path) -> No
 
     class Recorded:
         name, dimension, fingerprint = encoder.name, encoder.dimension, encoder.fingerprint
+        manifest = encoder.manifest
 
         def stream(self, texts: Sequence[str], kind: str) -> Any:
             given.extend(texts)

@@ -13,6 +13,7 @@ from xqg_qdrant.evaluation.experiments import (
     ALPHAS,
     BETAS,
     BOTH,
+    HYBRID,
     MEASURES,
     MULTIVECTOR,
     NONE,
@@ -30,9 +31,6 @@ from xqg_qdrant.evaluation.experiments import (
 )
 from xqg_qdrant.evaluation.measures import Scores, rows_of
 from xqg_qdrant.evaluation.statistics import RESAMPLES
-
-HYBRID = ", hybrid"
-"""Ends the names of systems that are fused with the lexical ranking."""
 
 _COARSE_ALPHAS = (0.0, 0.01, 0.05, 0.1, 0.2, 0.3)
 """Where something else is tuned beside alpha."""

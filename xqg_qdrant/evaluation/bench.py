@@ -111,7 +111,7 @@ class Bench:
         stored: Stored | None = None,
         progress: Callable[[Progress], None] | None = None,
     ) -> None:
-        self.encoder = encoder.name
+        self.default_alphas = encoder.manifest.alphas
         # Equal scores are ranked by point id, as engines do.
         pool = sorted(trial.passages, key=lambda passage: point_id(passage.id))
         self._pool = pool

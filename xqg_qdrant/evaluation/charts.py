@@ -11,7 +11,7 @@ from xqg_qdrant.evaluation.comparison import LEVEL, Comparison
 from xqg_qdrant.evaluation.experiments import Curve
 from xqg_qdrant.evaluation.measures import AVERAGE, Row
 
-SERIES = 6
+SERIES = 7
 """Colours that there are; systems beyond them begin again."""
 
 _STEPS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
@@ -34,14 +34,25 @@ class _Scale:
         return self.start + share * (self.end - self.start)
 
 
-def bars(rows: Sequence[Row], measure: str) -> str:
-    """A group of bars a language, a bar a system, with their intervals."""
+def top_of(rows: Sequence[Row], measure: str) -> float:
+    """How high bars and their intervals go: the scale that charts share."""
+    return max([row.high or row.value for row in rows if row.measure == measure], default=1.0)
+
+
+def bars(rows: Sequence[Row], measure: str, top: float | None = None) -> str:
+    """A group of bars a language, a bar a system, with their intervals.
+
+    Args:
+        rows: of all measures.
+        measure: the one that is shown.
+        top: see :func:`top_of`; that of these rows when None.
+    """
     taken = [row for row in rows if row.measure == measure]
     systems = list(dict.fromkeys(row.system for row in taken))
     languages = _average_last(row.language for row in taken)
     values = {(row.system, row.language): row for row in taken}
     height = 300.0
-    top = max([row.high or row.value for row in taken], default=1.0)
+    top = top_of(taken, measure) if top is None else top
     y = _Scale(0.0, _nice(top), height - _BOTTOM, _TOP)
     group = (_WIDTH - _LEFT - _RIGHT) / max(len(languages), 1)
     width = min(26.0, group * 0.82 / max(len(systems), 1))

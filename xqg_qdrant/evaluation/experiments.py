@@ -7,8 +7,8 @@ no question is answered with a setting that was chosen on it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from xqg_qdrant.errors import InputError
 from xqg_qdrant.evaluation.bench import Bench, Setting, System, among
@@ -32,6 +32,8 @@ TRANSLATION = System("passage in the asker's language", translated=True)
 BOTH = System("both", "queries", translated=True)
 
 PER_LANGUAGE, FUSED = "per-language", "fused"
+HYBRID = ", hybrid"
+"""Ends the names of systems that are fused with the lexical ranking."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ class Experiment:
         comparisons: of systems with baselines.
         curves: along what was varied.
         notes: what else there is to say, sentences.
+        alphas: those that an encoder should have, by layout for ``dense`` and ``hybrid``; empty
+            where none were looked for.
     """
 
     title: str
@@ -68,6 +72,7 @@ class Experiment:
     comparisons: tuple[Comparison, ...]
     curves: tuple[Curve, ...] = ()
     notes: tuple[str, ...] = ()
+    alphas: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def sweep_alpha(
@@ -196,7 +201,7 @@ def sweep_languages(
         if alpha is None:
             notes.append(chosen_of(system, tuned))
     return Experiment(
-        "languages of queries" + (", hybrid" if hybrid else ""),
+        told("languages of queries", hybrid=hybrid),
         tuple(row for scores in found for row in rows_of(scores, resamples=resamples)),
         compare_all(found[1:], baseline, resamples),
         (),
@@ -205,8 +210,8 @@ def sweep_languages(
 
 
 def told(layout: str, *, hybrid: bool) -> str:
-    """A layout as titles name it."""
-    return f"{layout}, hybrid" if hybrid else layout
+    """A layout, or what else there is, as titles name it."""
+    return layout + HYBRID if hybrid else layout
 
 
 def queries_system(bench: Bench, layout: str, *, hybrid: bool = False) -> System:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
 from xqg_qdrant.evaluation import charts
 from xqg_qdrant.evaluation.comparison import LEVEL, Comparison, PValues
+from xqg_qdrant.evaluation.experiments import HYBRID
 from xqg_qdrant.evaluation.measures import AVERAGE, Row
 
 if TYPE_CHECKING:
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1b2330;--soft:#5b6676;--line:#d9dee6;--ground:#f6f7f9;
 --card:#fff;--band:#eef2f8;--c0:#7a8699;--c1:#2f6fde;--c2:#e0862b;--c3:#1d9a78;--c4:#b0489f;
---c5:#8a6d3b;--good:#15805f;--bad:#c0392b}
+--c5:#8a6d3b;--c6:#5b51c9;--good:#15805f;--bad:#c0392b}
 @media (prefers-color-scheme:dark){:root{--ink:#e8ecf2;--soft:#9aa6b6;--line:#333c49;
 --ground:#12161c;--card:#1a2029;--band:#222a36;--c0:#8b97a9;--c1:#6aa0ff;--c2:#f2a755;--c3:#45c9a2;
---c4:#d683c8;--c5:#c4a46c;--good:#45c9a2;--bad:#ff7a6b}}
+--c4:#d683c8;--c5:#c4a46c;--c6:#a29bf5;
+--good:#45c9a2;--bad:#ff7a6b}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--ground);color:var(--ink);
 font:15px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif}
@@ -117,12 +119,14 @@ def _tiles(report: Report) -> str:
         if each.measure == report.rows[0].measure and each.language in (AVERAGE, rows[0].language)
     }
     systems = list(dict.fromkeys(row.system for row in report.rows))
+    kinds = list(dict.fromkeys(_dense_twin(name, systems) for name in systems))
     tiles = []
     for row in rows:
         interval = "" if row.low is None else f"95 %: {row.low:.3f} to {row.high:.3f}"
         compared = by_system.get(row.system)
         gain = "" if compared is None else _gain(compared)
-        number = rows.index(row) if report.curves else systems.index(row.system)
+        kind = kinds.index(_dense_twin(row.system, systems))
+        number = rows.index(row) if report.curves else kind
         tiles.append(
             f'<div class="tile t{number % charts.SERIES}"><div class="name">'
             f"{escape(row.system)}</div>"
@@ -130,6 +134,12 @@ def _tiles(report: Report) -> str:
             f"{escape(row.language)}<br>{interval}{gain}</div></div>"
         )
     return f'<div class="tiles">{"".join(tiles)}</div>'
+
+
+def _dense_twin(system: str, systems: Collection[str]) -> str:
+    """The system without its lexical side, where that stands there too; else itself."""
+    twin = system.removesuffix(HYBRID)
+    return twin if twin in systems else system
 
 
 def _ends_of(rows: list[Row]) -> list[Row]:
@@ -233,14 +243,26 @@ def _curve_section(report: Report) -> list[str]:
 def _bars(rows: Sequence[Row], measures: Sequence[str]) -> list[str]:
     first, *others = measures
     more = "".join(
-        f"<details><summary>{escape(each)}</summary>{charts.bars(rows, each)}</details>"
+        f"<details><summary>{escape(each)}</summary>{_bars_of(rows, each)}</details>"
         for each in others
     )
     return [
         f"<section><h2>{escape(first)} by language</h2>"
         '<p class="soft">Whiskers are 95 % bootstrap intervals.</p>'
-        f"{charts.bars(rows, first)}{more}</section>"
+        f"{_bars_of(rows, first)}{more}</section>"
     ]
+
+
+def _bars_of(rows: Sequence[Row], measure: str) -> str:
+    """One chart; two of the same scale and colours where systems stand there hybrid too."""
+    names = {row.system for row in rows}
+    hybrid = {name for name in names if _dense_twin(name, names) != name}
+    if not hybrid:
+        return charts.bars(rows, measure)
+    top = charts.top_of(rows, measure)
+    dense = charts.bars([row for row in rows if row.system not in hybrid], measure, top)
+    fused = charts.bars([row for row in rows if row.system in hybrid], measure, top)
+    return f"<h3>Dense</h3>{dense}<h3>Hybrid: fused with the lexical ranking</h3>{fused}"
 
 
 def _notes(notes: Sequence[str]) -> str:

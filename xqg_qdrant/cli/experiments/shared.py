@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ from xqg_qdrant.evaluation.report import Report, write_report
 from xqg_qdrant.evaluation.statistics import SEED
 from xqg_qdrant.evaluation.stored import Stored, read_manifests, read_stored
 from xqg_qdrant.evaluation.trials import Trial, open_trial
-from xqg_qdrant.models.manifest import DEFAULT_ENCODER
+from xqg_qdrant.models.manifest import DEFAULT_ENCODER, MANIFEST_FILE
 
 if TYPE_CHECKING:
     from xqg_qdrant.models.encoder import Encoder
@@ -197,6 +198,7 @@ class Setup:
                     "rows": [row.to_json() for row in found.rows],
                     "comparisons": [row.to_json() for row in found.comparisons],
                     "notes": list(found.notes),
+                    **({"alphas": found.alphas} if found.alphas else {}),
                 }
             )
             return
@@ -208,6 +210,9 @@ class Setup:
         _print_differences(found.comparisons, self.measures[0])
         for note in found.notes:
             click.echo(f"\n{note}")
+        if found.alphas:
+            said = json.dumps({"alphas": found.alphas})
+            click.echo(f"\nFor the encoder's {MANIFEST_FILE}: {said.removeprefix('{')[:-1]}")
 
     def _read(self, trial: Trial, *, singles: bool) -> tuple[Encoder, Stored | None]:
         """The encoder, and what the collections keep where there are any."""

@@ -8,6 +8,7 @@ import click
 
 from xqg_qdrant.cli.experiments import shared
 from xqg_qdrant.errors import InputError
+from xqg_qdrant.evaluation.defaults import recommend_alphas
 from xqg_qdrant.evaluation.experiments import (
     ALPHAS,
     sweep_alpha,
@@ -41,6 +42,12 @@ def _alphas(
         raise click.BadParameter(str(error)) from None
 
 
+_alphas_option = click.option(
+    "--alphas",
+    metavar="NUMBERS",
+    callback=_alphas,
+    help=f"To try.  [default: {','.join(f'{alpha:g}' for alpha in ALPHAS)}]",
+)
 _alpha = click.option(
     "--alpha",
     type=click.FloatRange(0, 1),
@@ -51,12 +58,7 @@ _alpha = click.option(
 @sweep.command("alpha")
 @shared.layout
 @shared.hybrid
-@click.option(
-    "--alphas",
-    metavar="NUMBERS",
-    callback=_alphas,
-    help=f"To try.  [default: {','.join(f'{alpha:g}' for alpha in ALPHAS)}]",
-)
+@_alphas_option
 @shared.experiment
 def alpha_(layout: str, alphas: tuple[float, ...] | None, **arguments: Any) -> None:
     """Every alpha, and what one chosen by cross-validation gains over none.
@@ -138,6 +140,34 @@ def languages_(alpha: float | None, **arguments: Any) -> None:
             bench,
             hybrid=hybrid,
             alpha=alpha,
+            measures=to.measures,
+            resamples=to.resamples,
+        ),
+    )
+
+
+@sweep.command("defaults")
+@_alphas_option
+@shared.experiment
+def defaults_(alphas: tuple[float, ...] | None, **arguments: Any) -> None:
+    """The default alphas of an encoder: the best ones for each layout, dense and hybrid.
+
+    Give development questions, none that you will report figures on. Every alpha is tried; the
+    best over all questions is the one to take, and what a cross-validated one gains over the
+    present default says what to expect of it. The last line goes into the encoder's manifest.json,
+    where 'xqg ingest' finds it; no hash and no vector changes by it.
+
+    \b
+    Examples:
+      xqg sweep defaults xquad-r/ --articles 17-24 --encoder mini
+      xqg sweep defaults scifact/ --split dev --queries generated.jsonl --encoder my-encoder/
+    """
+    to = shared.setup(arguments)
+    to.run(
+        "Default alphas",
+        lambda bench, _: recommend_alphas(
+            bench,
+            alphas=alphas or ALPHAS,
             measures=to.measures,
             resamples=to.resamples,
         ),
