@@ -106,7 +106,7 @@ def test_curves_have_a_line_a_language(report: Report, tmp_path: Path) -> None:
 
 
 def test_curves_of_systems_have_a_colour_each(report: Report, tmp_path: Path) -> None:
-    lines = {name: ((0.0, 0.1), (0.5, 0.3)) for name in ("fused", "per-language, hybrid")}
+    lines = dict.fromkeys(("fused", "per-language, hybrid"), ((0.0, 0.1), (0.5, 0.3)))
     with_curve = replace(report, curves=[Curve("MRR@10 by alpha", "alpha", "MRR@10", lines)])
     page = write_report(tmp_path, with_curve).read_text(encoding="utf-8")
     assert 'class="line l0"' in page

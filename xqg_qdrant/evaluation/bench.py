@@ -25,6 +25,7 @@ from xqg_qdrant.evaluation.measures import JudgedRun
 from xqg_qdrant.evaluation.trials import EVERY_FOLD, EVERYONE, Addition, Trial
 from xqg_qdrant.fusion import Matrix, check_alpha
 from xqg_qdrant.hybrid import DEPTH, Ranking, fuse_rankings
+from xqg_qdrant.lexical import LexicalSettings
 from xqg_qdrant.models.encoder import passage_text
 from xqg_qdrant.records import Progress, ScoredPassage
 
@@ -142,14 +143,15 @@ class Bench:
             return SingleVectors(vectors, found, self._rows)
 
         self._passages: Sequence[Matrix]
+        self._lengths: Sequence[Mapping[str, float]]
         self._added: dict[str, Added] = {}
         if stored is not None:
             self._passages, self._added[QUERIES] = stored.passages, stored.queries
-            self._lengths = stored.lengths
+            self._lengths, self._settings = stored.lengths, stored.lexical
         else:
             self._passages = [encode([passage_text(each) for each in pool], "passage")]
             self._added[QUERIES] = singles(trial.queries, "query")
-            self._lengths = ()
+            self._lengths, self._settings = (), LexicalSettings()
         self._questions = encode([each.question.text for each in trial.asked], "query")
         self._added[SENTENCES] = singles(trial.sentences, "query")
         self._translations = singles(trial.translations, "passage")
@@ -290,12 +292,16 @@ class Bench:
             counts[row, language] = counts.get((row, language), 0) + 1
             if first is None or counts[row, language] <= first:
                 taken.append((row, language, each.text))
-        # Those of a collection are of all of its queries, and of nothing else.
-        known = source == QUERIES and first is None and not translated and len(self._lengths)
-        return LexicalSide(self._pool, taken, lengths=self._lengths[fold] if known else None)
+        # Those of a collection are of the passage and of all of its queries, of nothing else.
+        same = source in ("", QUERIES) and first is None and not translated
+        lengths = self._lengths[fold] if same and self._lengths else {}
+        return LexicalSide(self._pool, taken, lengths=lengths, settings=self._settings)
 
     def _best(self, scores: Matrix, depth: int) -> list[tuple[str, float]]:
-        order = np.argsort(-scores, kind="stable")[:depth]
+        candidates = np.arange(len(scores))
+        if len(scores) > depth:  # to sort a large pool for each question and setting takes long
+            candidates = np.flatnonzero(scores >= np.partition(scores, -depth)[-depth])
+        order = candidates[np.argsort(-scores[candidates], kind="stable")[:depth]]
         return [(self._points[row], float(scores[row])) for row in order]
 
     def _named(self, hits: Sequence[tuple[str, float]]) -> tuple[ScoredPassage, ...]:

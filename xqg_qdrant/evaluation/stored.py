@@ -21,6 +21,7 @@ from xqg_qdrant.evaluation.additions import Added, SingleVectors, SummedVectors
 from xqg_qdrant.evaluation.trials import Addition, Asked, Trial
 from xqg_qdrant.fusion import Matrix
 from xqg_qdrant.layouts import MULTIVECTOR, PASSAGE_VECTOR, TUNABLE_VECTOR, layout_named
+from xqg_qdrant.lexical import LexicalSettings
 from xqg_qdrant.loader.documents import read_journal, read_lengths, read_manifest
 from xqg_qdrant.records import Passage, Question
 
@@ -61,7 +62,12 @@ class Stored:
     @property
     def hybrid(self) -> bool:
         """Whether the collections have a lexical side."""
-        return all(manifest.hybrid for manifest in self.manifests)
+        return self.manifests[0].hybrid
+
+    @property
+    def lexical(self) -> LexicalSettings:
+        """How the lexical vectors are made; as this release does it where there are none."""
+        return self.manifests[0].lexical or LexicalSettings()
 
 
 def read_manifests(

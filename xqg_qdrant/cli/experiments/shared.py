@@ -164,6 +164,8 @@ class Setup:
         hybrid = self.hybrid
         if hybrid is None:
             hybrid = stored is not None and stored.hybrid
+        if hybrid and stored is not None:
+            stored.lexical.require_known(self.collections[0])
         found = find(bench, hybrid)
         settings = {
             "experiment": found.title,
