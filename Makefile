@@ -10,7 +10,7 @@ demo: $(VENV)/.installed
 	$(BIN)/xqg demo --to build/xqg-demo
 
 test: lint types
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

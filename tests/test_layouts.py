@@ -224,7 +224,7 @@ def test_a_multivector_scores_by_the_best_of_passage_and_queries(
 
 def test_alpha_is_the_default_unless_given() -> None:
     assert layout_named("per-language").chosen_alpha(None, hybrid=False) == 0.1
-    assert layout_named("per-language").chosen_alpha(None, hybrid=True) == 0.02
+    assert layout_named("per-language").chosen_alpha(None, hybrid=True) == 0.01
     assert layout_named("fused").chosen_alpha(0.3, hybrid=True) == 0.3
     assert layout_named("multivector").chosen_alpha(0.0, hybrid=False) == 0.0
     with pytest.raises(InputError, match="has no alpha"):

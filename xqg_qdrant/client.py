@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 import time
@@ -22,7 +21,7 @@ from xqg_qdrant.layouts import DEFAULT_LAYOUT, layout_named
 from xqg_qdrant.lexical import SPARSE_VECTOR
 from xqg_qdrant.loader import IngestReport, Progress, ingest
 from xqg_qdrant.loader.documents import read_journal, read_manifest, read_statistics
-from xqg_qdrant.loader.ingestion import BATCH_SIZE, mean_share
+from xqg_qdrant.loader.ingestion import BATCH_SIZE, mean_queries, mean_share
 from xqg_qdrant.models.manifest import DEFAULT_ENCODER
 from xqg_qdrant.records import GeneratedQuery, Hit, Passage
 from xqg_qdrant.searching import Asking, Detectors, languages_of
@@ -72,7 +71,7 @@ class Client:
         self._threads = threads
         self._encoders: dict[str, Encoder] = {}
         self._detectors = Detectors()
-        self._manifests: dict[str, tuple[float, CollectionManifest]] = {}
+        self._manifests: dict[str, tuple[float, CollectionManifest, float]] = {}
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -112,6 +111,7 @@ class Client:
         batch_size: int = BATCH_SIZE,
         restart: bool = False,
         dry_run: bool = False,
+        reload: bool = True,
         progress: Callable[[Progress], None] | None = None,
     ) -> IngestReport:
         """Load passages, augmented with generated queries, into a collection.
@@ -128,6 +128,7 @@ class Client:
             batch_size: passages encoded and written at a time.
             restart: begin an unfinished ingest again from its first passage.
             dry_run: check everything, write nothing.
+            reload: load anew what the last ingest has loaded whole; else find it, encode nothing.
             progress: called after every batch.
 
         Raises:
@@ -156,6 +157,7 @@ class Client:
             batch_size=batch_size,
             restart=restart,
             dry_run=dry_run,
+            reload=reload,
             progress=progress,
         )
 
@@ -193,8 +195,8 @@ class Client:
             alpha: the paper's, for this question; a ``tunable`` collection's own when None.
             language_weights: of each language's queries, by code, in a ``tunable`` collection;
                 the question's own language alone when None.
-            hybrid: fuse with the lexical ranking; when None, where the collection can. The
-                scores of hits then are standard deviations, see :mod:`xqg_qdrant.hybrid`.
+            hybrid: fuse with the lexical ranking; when None, where the collection can. Scores
+                then are no similarities, the highest possible is 1: :mod:`xqg_qdrant.hybrid`.
             exact: compare with every passage, never by HNSW.
 
         Returns:
@@ -263,7 +265,7 @@ class Client:
         ]
         languages = languages_of(texts, lang)
         where = parse_filters(filters, passage_lang)
-        manifest = self._manifest(collection)
+        manifest, summed = self._manifest(collection)
         asking = Asking.of(
             manifest,
             collection,
@@ -275,12 +277,14 @@ class Client:
         encoder = self._search_encoder(manifest, collection)
         if asking.needs_language(manifest):
             languages = self._detectors.fill(texts, languages, manifest.languages)
-        vectors, using = asking.dense(manifest, encoder.encode_queries(texts), languages)
+        encoded = encoder.encode_queries(texts)
+        vectors, using = asking.dense(manifest, encoded, languages)
         if asking.hybrid:
             found = self._engine.search_hybrid(
                 collection,
                 vectors,
                 asking.sparse(manifest, texts, languages),
+                perfect=asking.perfect(manifest, encoded, languages, summed),
                 using=using,
                 sparse=SPARSE_VECTOR,
                 limit=limit,
@@ -331,14 +335,18 @@ class Client:
         self._manifests.pop(collection, None)
         self._engine.delete(collection)
 
-    def _manifest(self, collection: str) -> CollectionManifest:
-        """The manifest of a collection, read anew every few seconds at most."""
-        read_at, manifest = self._manifests.get(collection, (-math.inf, None))
-        if manifest is None or time.monotonic() - read_at > MANIFEST_SECONDS:
+    def _manifest(self, collection: str) -> tuple[CollectionManifest, float]:
+        """The manifest of a collection, and the mean number of queries that its vectors sum.
+
+        Read anew every few seconds at most.
+        """
+        known = self._manifests.get(collection)
+        if known is None or time.monotonic() - known[0] > MANIFEST_SECONDS:
             self._engine.require(collection)
             manifest = read_manifest(self._engine, collection)
-            self._manifests[collection] = (time.monotonic(), manifest)
-        return manifest
+            mean = mean_queries(manifest, read_statistics(self._engine, collection))
+            known = self._manifests[collection] = (time.monotonic(), manifest, mean)
+        return known[1:]
 
     def _ingest_encoder(self) -> Encoder:
         return self._encoder(DEFAULT_ENCODER if self._chosen is None else self._chosen)

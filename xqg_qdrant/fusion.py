@@ -105,9 +105,18 @@ def query_share(alpha: float, queries: float) -> float:
         alpha: the paper's.
         queries: how many unit-length queries are summed (a mean is welcome).
     """
-    mass = check_alpha(alpha) * queries
-    total = (1.0 - alpha) + mass
-    return mass / total if total > 0 else 0.0
+    total = total_mass(alpha, queries)
+    return alpha * queries / total if total > 0 else 0.0
+
+
+def total_mass(alpha: float, queries: float) -> float:
+    """``(1 - alpha) + alpha n``: what a fused vector weighs where its texts all say the same.
+
+    Args:
+        alpha: the paper's.
+        queries: how many unit-length queries are summed (a mean is welcome).
+    """
+    return (1.0 - check_alpha(alpha)) + alpha * queries
 
 
 def tunable_passage(

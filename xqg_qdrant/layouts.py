@@ -191,7 +191,7 @@ class PerLanguageLayout(Layout):
 
     name = "per-language"
     default_alpha = 0.1
-    hybrid_alpha = 0.02
+    hybrid_alpha = 0.01
     by_language = True
 
     def dimensions(self, dimension: int, languages: Sequence[str]) -> dict[str, int]:
@@ -240,7 +240,7 @@ class TunableLayout(Layout):
 
     name = "tunable"
     default_alpha = 0.1
-    hybrid_alpha = 0.02
+    hybrid_alpha = 0.01
     alpha_of = PerLanguageLayout.name
     by_language = True
     tunable = True

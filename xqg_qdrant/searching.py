@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from xqg_qdrant.collection import CollectionManifest
 from xqg_qdrant.errors import InputError
-from xqg_qdrant.fusion import Matrix, Vector, check_alpha
+from xqg_qdrant.fusion import Matrix, Vector, check_alpha, total_mass
 from xqg_qdrant.languages import LanguageDetector, normalize_language
 from xqg_qdrant.layouts import LAYOUTS
 from xqg_qdrant.lexical import Lexical, SparseVector
@@ -107,6 +107,33 @@ class Asking:
         if not self.augmented and plain is not None:
             return asked, [plain] * len(asked)
         return asked, [layout.search_vector(language, known) for language in languages]
+
+    def perfect(
+        self,
+        manifest: CollectionManifest,
+        vectors: Matrix,
+        languages: Sequence[str | None],
+        mean_queries: float,
+    ) -> list[float]:
+        """The dense score of a perfect match of each question: a passage whose texts all ask it.
+
+        Args:
+            manifest: of the collection.
+            vectors: E(x) of n questions, (n, dimension).
+            languages: of the questions.
+            mean_queries: of the sums in the passages' vectors.
+        """
+        layout, known = manifest.layout_object, manifest.languages
+        alpha = manifest.alpha if self.alpha is None else self.alpha
+        summed = mean_queries * (1.0 if self.weights is None else sum(self.weights.values()))
+        summing = self.augmented and layout.sums(known) > 0
+        masses = [
+            total_mass(alpha, summed)
+            if summing and (not layout.by_language or self.weights or language in known)
+            else 1.0
+            for language in languages
+        ]
+        return [float(vector @ vector) * m for vector, m in zip(vectors, masses, strict=True)]
 
     def sparse(
         self, manifest: CollectionManifest, texts: Sequence[str], languages: Sequence[str | None]

@@ -25,7 +25,7 @@ COMMANDS = [
     "demo", "export", "generate", "filter", "ingest", "search", "info", "dump", "delete", "models",
     "eval", "eval afriqa", "eval beir", "eval mkqa", "eval run", "eval xor-tydi", "eval xquad-r",
     "sweep", "sweep alpha", "sweep languages", "sweep queries", "compare",
-    "data", "data fetch", "data list",
+    "reproduce", "data", "data fetch", "data list",
 ]
 # fmt: on
 

@@ -94,6 +94,36 @@ def test_the_published_set_has_passages_and_queries(tmp_path: Path, suffix: str)
         assert list(queries) == [GeneratedQuery("1", "ja", "何?"), GeneratedQuery("2", "te", "ఏ?")]
 
 
+def test_the_published_set_in_shards(tmp_path: Path) -> None:
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / "README.md").write_text("x")
+    (tmp_path / ".cache" / "shard_0.jsonl").write_text("half a downlo")
+    for number in (10, 2, 0):
+        row = {"docid": str(number), "title": "", "text": "A."}
+        queries = {"ja": ["a", "b", "c"], "te": ["d"]}
+        path = tmp_path / "data" / f"shard_{number}.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        write_lines(path, {**row, "generated_queries": queries})
+    corpus = XorCorpus(tmp_path)
+    assert corpus.is_published
+    assert [passage.id for passage in corpus] == ["0", "2", "10"]
+    sample = XorCorpus(tmp_path, limit=2)
+    assert [passage.id for passage in sample] == ["0", "2"]
+    queries_of_two = sample.queries(first=2)
+    assert queries_of_two is not None
+    assert [(each.passage_id, each.lang, each.text) for each in queries_of_two] == [
+        *(("0", "ja", text) for text in "ab"),
+        ("0", "te", "d"),
+        *(("2", "ja", text) for text in "ab"),
+        ("2", "te", "d"),
+    ]
+
+
+def test_a_folder_without_shards(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no files of the published set there: \.jsonl"):
+        XorCorpus(tmp_path)
+
+
 def test_predictions_are_written_and_read_in_the_official_format(tmp_path: Path) -> None:
     path = tmp_path / "p.json"
     predictions = [Prediction("7", "ja", ("Tokyo.", "Kyoto.")), Prediction("8", "te", ())]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -126,6 +127,7 @@ def test_hybrid_search_fuses_both_rankings(engine: Engine, name: str, where: Any
         name,
         questions,
         [QUESTION, nothing, empty],
+        perfect=[float(question @ question) for question in questions],
         using=["passage"] * 3,
         sparse="bm25",
         limit=10,
@@ -137,7 +139,8 @@ def test_hybrid_search_fuses_both_rankings(engine: Engine, name: str, where: Any
     lexical = [hit for hit in _ranked(_by_terms(_points(), QUESTION)) if hit[0] in kept][:100]
     for question, matches, hits in zip(questions, [lexical, [], []], found, strict=True):
         dense = {p.id: float(p.vectors["passage"] @ question) for p in _points() if p.id in kept}  # type: ignore[operator]
-        expected = fuse_rankings(_ranked(dense)[:100], matches, 10)
+        perfect = float(question @ question)
+        expected = fuse_rankings(_ranked(dense)[:100], matches, 10, perfect=perfect)
         assert [hit.id for hit in hits] == [point for point, _ in expected]
         np.testing.assert_allclose([h.score for h in hits], [s for _, s in expected], atol=1e-3)
         assert all(hit.payload == payloads[hit.id] for hit in hits)
@@ -203,17 +206,33 @@ def test_a_malformed_vector_is_refused_before_the_engine_sees_it(
 def test_malformed_questions_are_refused(engine: Engine, name: str) -> None:
     with pytest.raises(InputError, match="twice"):
         engine.search(name, [BAD["index twice"][1]], using=["bm25"])
+
+    def ask(
+        *,
+        sparse_vectors: Sequence[SparseVector] = (QUESTION,),
+        perfect: Sequence[float] = (1.0,),
+        sparse: str = "bm25",
+        limit: int = 10,
+    ) -> None:
+        engine.search_hybrid(
+            name,
+            [np.ones(DIMENSION, F)],
+            sparse_vectors,
+            perfect=perfect,
+            using=["passage"],
+            sparse=sparse,
+            limit=limit,
+        )
+
     with pytest.raises(InputError, match="sparse ones"):
-        engine.search_hybrid(name, [np.ones(DIMENSION, F)], [], using=["passage"], sparse="bm25")
+        ask(sparse_vectors=())
+    with pytest.raises(InputError, match="perfect matches"):
+        ask(perfect=())
     with pytest.raises(InputError, match="no vector 'other'"):
-        engine.search_hybrid(
-            name, [np.ones(DIMENSION, F)], [QUESTION], using=["passage"], sparse="other"
-        )
+        ask(sparse="other")
     with pytest.raises(InputError, match="limit"):
-        engine.search_hybrid(
-            name, [np.ones(DIMENSION, F)], [QUESTION], using=["passage"], sparse="bm25", limit=0
-        )
-    assert engine.search_hybrid(name, [], [], using=[], sparse="bm25") == []
+        ask(limit=0)
+    assert engine.search_hybrid(name, [], [], perfect=[], using=[], sparse="bm25") == []
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from xqg_qdrant.errors import InputError
 from xqg_qdrant.evaluation.comparison import compare
 from xqg_qdrant.evaluation.experiments import Curve
 from xqg_qdrant.evaluation.measures import AVERAGE, rows_of
-from xqg_qdrant.evaluation.report import Report, write_report
+from xqg_qdrant.evaluation.report import Report, Table, write_report
 
 NASTY = "<script>alert('x')</script> & \"co\""
 
@@ -139,6 +139,15 @@ def test_hybrid_systems_have_a_chart_of_their_own_and_averages_an_overview(
     parser = Strict()
     parser.feed(page)
     assert parser.open == []
+
+
+def test_tables_stand_in_front(report: Report, tmp_path: Path) -> None:
+    table = Table("R@2kt <percent>", ("", "ha"), (("mine", "41.10*"),), "of the paper")
+    page = write_report(tmp_path, replace(report, tables=[table])).read_text(encoding="utf-8")
+    assert page.index("R@2kt &lt;percent&gt;") < page.index("<svg")
+    assert "<td>41.10*</td>" in page and "of the paper" in page
+    [found] = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["tables"]
+    assert found["lines"] == [["mine", "41.10*"]]
 
 
 def test_rows_alone_are_enough(report: Report, tmp_path: Path) -> None:

@@ -97,6 +97,33 @@ def test_loading_twice_changes_nothing(engine: Engine, tiny_encoder: Encoder) ->
     assert (first.points, second.points, second.resumed_at) == (10, 10, 0)
 
 
+def test_what_was_loaded_whole_is_found(engine: Engine, tiny_encoder: Encoder) -> None:
+    def again(**more: Any) -> int:
+        more = {"passages": passages(), "queries": queries(), "reload": False, **more}
+        more["layout"] = "fused"
+        return ingest(engine, "c", encoder=tiny_encoder, **more).resumed_at
+
+    assert again() == 0
+    before, statistics = dump(engine), read_statistics(engine, "c")
+    assert again() == again() == 10
+    assert dump(engine) == before
+    assert read_statistics(engine, "c") == statistics
+    # Another language needs vectors of its own; other input is no longer what is there.
+    assert again(languages=["zu"]) == 0
+    assert again(passages=passages(5), queries=()) == 0
+    assert again() == 0
+
+
+def test_what_lost_points_is_loaded_anew(engine: Engine, tiny_encoder: Encoder) -> None:
+    ingest(engine, "c", passages(), queries(), encoder=tiny_encoder)
+    documents = {key: engine.read_document("c", key) or {} for key in ("manifest", "journal")}
+    manifest = read_manifest(engine, "c")
+    engine.delete("c")
+    engine.create("c", dict.fromkeys(manifest.vector_names, manifest.dimension), (), documents)
+    report = ingest(engine, "c", passages(), queries(), encoder=tiny_encoder, reload=False)
+    assert (report.resumed_at, report.points) == (0, 10)
+
+
 def test_more_passages_join_a_collection(engine: Engine, tiny_encoder: Encoder) -> None:
     ingest(engine, "c", passages(5), queries(5), encoder=tiny_encoder)
     report = ingest(engine, "c", passages(), queries(), encoder=tiny_encoder)

@@ -63,6 +63,7 @@ def _register() -> None:
         generate,
         ingest,
         models,
+        reproduce,
         search,
     )
     from xqg_qdrant.cli.experiments import compare, sweep
@@ -80,6 +81,7 @@ def _register() -> None:
     main.add_command(evaluate.evaluate)
     main.add_command(sweep.sweep)
     main.add_command(compare.compare)
+    main.add_command(reproduce.reproduce_)
     main.add_command(data.data)
 
 

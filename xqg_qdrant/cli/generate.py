@@ -10,6 +10,7 @@ import click
 
 from xqg_qdrant.cli import options
 from xqg_qdrant.corpus.jsonl import read_passages
+from xqg_qdrant.corpus.xor_tydi import read_passages_tsv
 from xqg_qdrant.models.decoding import MAX_BEAMS, MAX_TEXT_TOKENS, MAX_TOP_K, METHODS, Decoding
 from xqg_qdrant.queries import endpoint as endpoints
 from xqg_qdrant.queries.endpoint import COMPLETION_TOKENS, PROMPT_TOKENS, EndpointSource
@@ -175,7 +176,8 @@ def generate(
 ) -> None:
     """Write queries for PASSAGES, in the languages of those who will search.
 
-    PASSAGES is the file that 'xqg ingest' takes; '-' is standard input. Queries come in the order
+    PASSAGES is the file that 'xqg ingest' takes, or a .tsv of id, text and title as XOR-TyDi's
+    corpus; '-' is standard input. Queries come in the order
     of the passages, then of the languages; repeated and empty ones are replaced where the source
     can write more. A run that was cut off goes on where it stopped: run the same command again,
     and the file is the same as if it had not been.
@@ -198,8 +200,9 @@ def generate(
         _source(settings, show) as source,
     ):
         _warn_of_languages(source)
+        read = read_passages_tsv if passages.endswith((".tsv", ".tsv.gz")) else read_passages
         report = generate_queries(
-            read_passages(passages), source, output, force=force, restart=restart, progress=show
+            read(passages), source, output, force=force, restart=restart, progress=show
         )
     cost = _cost(report, price_in, price_out)
     if as_json:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Collection, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,8 @@ from xqg_qdrant.records import (
 )
 
 _COLUMNS = ["id", "text", "title"]
+_RANKING = ("question", "passage", "score")
+_PUBLISHED_ENDINGS = (".jsonl", ".parquet", ".pq")
 
 
 def read_answered_questions(source: Source) -> list[AnsweredQuestion]:
@@ -92,35 +96,90 @@ class XorCorpus:
     """A corpus of passages, streamed anew each time it is gone through.
 
     Args:
-        path: TSV by its ending (``.tsv``, ``.tsv.gz``), else the published augmented set.
+        path: TSV by its ending (``.tsv``, ``.tsv.gz``), else the published augmented set: a file,
+            or a folder of its shards.
+        limit: the first so many passages; all when None.
+
+    Attributes:
+        files: of the corpus, in their order: ``shard_2`` is before ``shard_10``.
+        is_published: whether the passages have queries with them.
+
+    Raises:
+        InputError: it is a folder without files of the published set.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, limit: int | None = None) -> None:
+        self.files = _files_of(path)
         self._path = path
-        self.is_published = not {".tsv", ".txt"} & set(path.suffixes)
+        self.is_published = not {".tsv", ".txt"} & set(self.files[0].suffixes)
+        self._limit = limit
 
     def __iter__(self) -> Iterator[Passage]:
         read = read_published_passages if self.is_published else read_passages_tsv
-        for _, passage in read(self._path):
-            yield passage
+        rows = (passage for file in self.files for _, passage in read(file))
+        return islice(rows, self._limit)
 
-    def queries(self) -> PublishedQueriesOf | None:
-        """The queries that the published set has for its passages; None of a TSV."""
-        return PublishedQueriesOf(self._path) if self.is_published else None
+    def whole(self) -> XorCorpus:
+        """The same without a limit."""
+        return XorCorpus(self._path)
+
+    def queries(self, *, first: int | None = None) -> PublishedQueriesOf | None:
+        """The queries that the published set has for its passages; None of a TSV.
+
+        Args:
+            first: so many of each passage and language; all when None.
+        """
+        if not self.is_published:
+            return None
+        return PublishedQueriesOf(*self.files, limit=self._limit, first=first)
 
 
 class PublishedQueriesOf:
-    """The queries of a published augmented set, streamed anew each time."""
+    """The queries of a published augmented set, streamed anew each time.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    Args:
+        files: of the set.
+        limit: those of the first so many passages; of all when None.
+        first: so many of each passage and language; all when None.
+    """
+
+    def __init__(self, *files: Path, limit: int | None = None, first: int | None = None) -> None:
+        self._files = files
+        self._limit = limit
+        self._first = first
 
     def __iter__(self) -> Iterator[GeneratedQuery]:
-        for _, row in read_published(self._path):
+        rows = (row for file in self._files for _, row in read_published(file))
+        for row in islice(rows, self._limit):
             for language, texts in row.queries.items():
-                for text in texts:
+                for text in texts[: self._first]:
                     if text.strip():
                         yield GeneratedQuery(row.passage_id, language, text)
+
+
+def _files_of(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    found = [
+        file
+        for file in path.rglob("*")
+        if file.name.removesuffix(".gz").endswith(_PUBLISHED_ENDINGS)
+        and not any(part.startswith(".") for part in file.relative_to(path).parts)
+    ]
+    if not found:
+        raise InputError(
+            f"{path}: no files of the published set there: {', '.join(_PUBLISHED_ENDINGS)}"
+        )
+    return sorted(found, key=_natural)
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Numbers in names by their value."""
+    return [
+        (int(part), "") if part.isdecimal() else (-1, part)
+        for part in re.split(r"(\d+)", str(path))
+        if part
+    ]
 
 
 def read_predictions(path: Path) -> list[Prediction]:
@@ -145,6 +204,48 @@ def read_predictions(path: Path) -> list[Prediction]:
         name = check_id(row["id"], f"{where}: id")
         predictions.append(Prediction(name, row["lang"], tuple(row["ctxs"])))
     return predictions
+
+
+def read_ranking(path: Path, *, depth: int) -> dict[str, list[str]]:
+    """Read a run of Tevatron's retriever: ``question TAB passage TAB score`` a line, best first.
+
+    Args:
+        path: the file.
+        depth: passages a question that are kept.
+
+    Returns:
+        The ids of passages of each question id.
+
+    Raises:
+        InputError: the file cannot be read, or a line is something else; it names file and line.
+    """
+    ranked: dict[str, list[str]] = {}
+    for where, line in read_lines(path):
+        fields = decode_line(line, where).strip("\r\n").split("\t")
+        if len(fields) != len(_RANKING):
+            raise InputError(f"{where}: {len(fields)} columns; runs have {', '.join(_RANKING)}")
+        found = ranked.setdefault(check_id(fields[0], "question"), [])
+        if len(found) < depth:
+            found.append(check_id(fields[1], "passage"))
+    if not ranked:
+        raise InputError(f"{path}: there is nothing ranked: the file is empty")
+    return ranked
+
+
+def texts_of(corpus: Iterable[Passage], ids: Collection[str]) -> dict[str, str]:
+    """The texts of these passages, in one pass over a corpus.
+
+    Raises:
+        InputError: the corpus does not have them all.
+    """
+    wanted = set(ids)
+    texts = {passage.id: passage.text for passage in corpus if passage.id in wanted}
+    if lost := sorted(wanted - texts.keys()):
+        raise InputError(
+            f"{len(lost):,} of {len(wanted):,} ranked passages are not in the corpus, such as "
+            f"{lost[0]!r}: it is another corpus, or not whole"
+        )
+    return texts
 
 
 def writing_predictions(path: Path, predictions: Iterable[Prediction]) -> Iterator[Prediction]:

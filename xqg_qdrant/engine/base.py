@@ -229,6 +229,7 @@ class Engine(ABC):
         vectors: Sequence[Vector],
         sparse_vectors: Sequence[SparseVector],
         *,
+        perfect: Sequence[float],
         using: Sequence[str],
         sparse: str,
         limit: int = 10,
@@ -244,6 +245,7 @@ class Engine(ABC):
             name: the collection.
             vectors: of the questions, each float32 (dimension,).
             sparse_vectors: of the same questions; one may be empty.
+            perfect: the dense score of a perfect match of each question.
             using: the named dense vector that scores each question.
             sparse: the named sparse vector that scores all.
             limit: as in :meth:`search`.
@@ -262,6 +264,8 @@ class Engine(ABC):
         self._check_search(name, both, names, limit)
         if len(vectors) != len(sparse_vectors):
             raise InputError(f"{len(vectors)} vectors but {len(sparse_vectors)} sparse ones")
+        if len(vectors) != len(perfect):
+            raise InputError(f"{len(vectors)} vectors but {len(perfect)} scores of perfect matches")
         if not vectors:
             return []
         asking = [place for place, sparse_vector in enumerate(sparse_vectors) if len(sparse_vector)]
@@ -277,7 +281,12 @@ class Engine(ABC):
         rankings = [[(point.id, point.score) for point in _ranked(each)] for each in found]
         lexical = dict(zip(asking, rankings[len(vectors) :], strict=True))
         fused = [
-            fuse_rankings(ranking, [hit for hit in lexical.get(place, ()) if hit[1] > 0.0], limit)
+            fuse_rankings(
+                ranking,
+                [hit for hit in lexical.get(place, ()) if hit[1] > 0.0],
+                limit,
+                perfect=perfect[place],
+            )
             for place, ranking in enumerate(rankings[: len(vectors)])
         ]
         wanted = sorted({point for ranking in fused for point, _ in ranking})

@@ -153,3 +153,22 @@ def answer_scores(
         values,
         missing,
     )
+
+
+def measure_answers(
+    system: str, predictions: Iterable[Prediction], questions: Sequence[AnsweredQuestion]
+) -> tuple[Scores, list[Row]]:
+    """Score predictions: over all questions, and as the official script does.
+
+    Raises:
+        InputError: no prediction is of any of the questions, none has an answer to look for, or
+            NLTK is missing.
+    """
+    answers = {each.question.id: each.answers for each in questions}
+    found = list(find_answers(predictions, answers))
+    if not any(each.question_id in answers for each in found):
+        raise InputError(
+            f"{system}: no prediction is of any of the {len(questions):,} questions, which have "
+            f"ids like {next(iter(answers), '')!r}"
+        )
+    return answer_scores(system, found, questions), official_rows(system, found)

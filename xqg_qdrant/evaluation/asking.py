@@ -45,6 +45,7 @@ def load(
         layout=layout,
         alpha=alpha,
         hybrid=hybrid,
+        reload=False,
         progress=progress,
     )
     if report.points != report.passages:
@@ -78,8 +79,13 @@ def hits_of(
     detect_language: bool,
     depth: int = DEPTH,
     augmented: bool = True,
+    alpha: float | None = None,
+    language_weights: Mapping[str, float] | None = None,
 ) -> Iterator[tuple[Question, list[Hit]]]:
-    """Each question and its best hits, exactly, a batch at a time."""
+    """Each question and its best hits, exactly, a batch at a time.
+
+    ``alpha`` and ``language_weights`` are for collections of layout ``tunable``.
+    """
     batch = max(1, BATCH * DEPTH // max(depth, DEPTH))
     for start in range(0, len(questions), batch):
         asked = questions[start : start + batch]
@@ -89,6 +95,8 @@ def hits_of(
             lang=None if detect_language else [question.lang for question in asked],
             limit=depth,
             augmented=augmented,
+            alpha=alpha,
+            language_weights=language_weights,
             exact=True,
         )
         yield from zip(asked, hits, strict=True)

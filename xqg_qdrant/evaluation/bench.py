@@ -9,6 +9,7 @@ collections give the same figures is tested.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -23,7 +24,7 @@ from xqg_qdrant.evaluation.additions import Added, SingleVectors
 from xqg_qdrant.evaluation.lexical_side import LexicalSide
 from xqg_qdrant.evaluation.measures import JudgedRun
 from xqg_qdrant.evaluation.trials import EVERY_FOLD, EVERYONE, Addition, Trial
-from xqg_qdrant.fusion import Matrix, check_alpha
+from xqg_qdrant.fusion import Matrix, check_alpha, total_mass
 from xqg_qdrant.hybrid import DEPTH, Ranking, fuse_rankings
 from xqg_qdrant.lexical import LexicalSettings
 from xqg_qdrant.models.encoder import passage_text
@@ -156,6 +157,7 @@ class Bench:
         self._added[SENTENCES] = singles(trial.sentences, "query")
         self._translations = singles(trial.translations, "passage")
         self._lexical = lru_cache(maxsize=_LEXICAL_SIDES)(self._lexical_side)
+        self._summed = lru_cache(maxsize=None)(self._count)
 
     @property
     def most_queries(self) -> int:
@@ -197,10 +199,17 @@ class Bench:
                         lexical[setting.rest] = self._lexical_rankings(
                             system, fold, language, setting.rest, block, fused
                         )
+                    mass = self._mass(system, setting, fold, language)
                     for number, place in enumerate(block):
                         hits = self._best(scores[number], fused if system.hybrid else depth)
                         if system.hybrid:
-                            hits = fuse_rankings(hits, lexical[setting.rest][number], depth)
+                            question = self._questions[place]
+                            hits = fuse_rankings(
+                                hits,
+                                lexical[setting.rest][number],
+                                depth,
+                                perfect=float(question @ question) * mass,
+                            )
                         run[self.trial.asked[place].question.id] = self._named(hits)
         languages = {each.question.id: each.question.lang for each in self.trial.asked}
         clusters = {each.question.id: each.cluster for each in self.trial.asked}
@@ -253,6 +262,23 @@ class Bench:
 
         return scored
 
+    def _mass(self, system: System, setting: Setting, fold: int, language: str) -> float:
+        """What a vector weighs whose texts all say the same, as a search of a collection has it."""
+        if not system.source or system.maxsim:
+            return 1.0
+        wanted = [language] if system.languages is None else system.languages(language)
+        mean, known = self._summed(system.source, fold, system.first)
+        weight = float(len(known.intersection([*wanted, EVERYONE])))
+        if system.weighted:
+            weight += setting.rest * (len(known) - weight)
+        return total_mass(setting.alpha, mean * weight) if weight else 1.0
+
+    def _count(self, source: str, fold: int, first: int | None) -> tuple[float, frozenset[str]]:
+        """The mean number of queries that a sum is over, and the languages that there are."""
+        taken = [language for _, language, _ in self._texts(source, fold, first)]
+        known = frozenset(taken)
+        return len(taken) / (len(self._pool) * len(known)) if known else 0.0, known
+
     def _lexical_rankings(
         self,
         system: System,
@@ -276,26 +302,32 @@ class Bench:
     def _lexical_side(
         self, source: str, fold: int, first: int | None, translated: bool
     ) -> LexicalSide:
-        texts: list[Addition] = []
-        if source:
-            texts += self.trial.queries if source == QUERIES else self.trial.sentences
+        texts = [*self._texts(source, fold, first)]
         if translated:
-            texts += self.trial.translations
-        taken: list[tuple[int, str, str]] = []
-        counts: dict[tuple[int, str], int] = {}
-        for each in texts:
-            if each.fold not in (fold, EVERY_FOLD):
-                continue
-            row, language = self._rows[each.passage_id], each.lang
-            if language == EVERYONE:  # a passage's own words: in its own language
-                language = self._pool[row].lang or "en"
-            counts[row, language] = counts.get((row, language), 0) + 1
-            if first is None or counts[row, language] <= first:
-                taken.append((row, language, each.text))
+            texts += self._texts(TRANSLATIONS, fold, first)
+        # A passage's own words are in its own language.
+        placed = [
+            (row, language or self._pool[row].lang or "en", text) for row, language, text in texts
+        ]
         # Those of a collection are of the passage and of all of its queries, of nothing else.
         same = source in ("", QUERIES) and first is None and not translated
         lengths = self._lengths[fold] if same and self._lengths else {}
-        return LexicalSide(self._pool, taken, lengths=lengths, settings=self._settings)
+        return LexicalSide(self._pool, placed, lengths=lengths, settings=self._settings)
+
+    def _texts(self, source: str, fold: int, first: int | None) -> Iterator[tuple[int, str, str]]:
+        """The texts that a system sums or hears in a fold: row of the pool, language, text."""
+        counts: Counter[tuple[int, str]] = Counter()
+        found = {
+            QUERIES: self.trial.queries,
+            SENTENCES: self.trial.sentences,
+            TRANSLATIONS: self.trial.translations,
+        }
+        for each in found.get(source, ()):
+            if each.fold in (fold, EVERY_FOLD):
+                key = self._rows[each.passage_id], each.lang
+                counts[key] += 1
+                if first is None or counts[key] <= first:
+                    yield (*key, each.text)
 
     def _best(self, scores: Matrix, depth: int) -> list[tuple[str, float]]:
         candidates = np.arange(len(scores))

@@ -13,7 +13,7 @@ from xqg_qdrant.evaluation.experiments import HYBRID
 from xqg_qdrant.evaluation.measures import AVERAGE, Row
 
 if TYPE_CHECKING:
-    from xqg_qdrant.evaluation.report import Report
+    from xqg_qdrant.evaluation.report import Report, Table
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1b2330;--soft:#5b6676;--line:#d9dee6;--ground:#f6f7f9;
@@ -83,6 +83,7 @@ def render(report: Report) -> str:
         f"<header><h1>{escape(report.title)}</h1>"
         f'<p class="soft">{escape(_summary(report))}</p></header>',
         _tiles(report),
+        *(_own_table(each) for each in report.tables),
         *(_curve_section(report) if report.curves else _bars(report.rows, measures)),
         _comparisons(report.comparisons, measures, shown=1 if report.curves else _OPEN),
         _notes(report.notes),
@@ -291,6 +292,12 @@ def _bars_of(rows: Sequence[Row], measure: str) -> str:
     dense = charts.bars([row for row in rows if row.system not in hybrid], measure, top)
     fused = charts.bars([row for row in rows if row.system in hybrid], measure, top)
     return f"<h3>Dense</h3>{dense}<h3>Hybrid: fused with the lexical ranking</h3>{fused}"
+
+
+def _own_table(table: Table) -> str:
+    note = f'<p class="soft">{escape(table.note)}</p>' if table.note else ""
+    lines = ((not cells[0].startswith(" "), cells) for cells in table.lines)
+    return f"<section><h2>{escape(table.title)}</h2>{note}{_table(table.header, lines)}</section>"
 
 
 def _notes(notes: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ import io
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,23 @@ _PACKAGES = (
 
 
 @dataclass(frozen=True, slots=True)
+class Table:
+    """Figures in an order of their own, as text.
+
+    Attributes:
+        title: what it shows.
+        header: of its columns.
+        lines: cells of each line; one that begins with a space belongs to the one above it.
+        note: a sentence.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    lines: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What a report tells.
 
@@ -45,6 +62,7 @@ class Report:
         notes: sentences.
         data: the data set, for its licence; None where it is the user's own.
         versions: of what it was measured with.
+        tables: in front of the charts.
     """
 
     title: str
@@ -55,6 +73,7 @@ class Report:
     notes: Sequence[str] = ()
     data: DataSet | None = None
     versions: Mapping[str, str] = field(default_factory=lambda: versions())
+    tables: Sequence[Table] = ()
 
 
 def versions() -> dict[str, str]:
@@ -78,10 +97,7 @@ def write_report(folder: Path, report: Report) -> Path:
         InputError: the folder cannot be made, or a file cannot be written there.
         StorageError: the disk is full.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made: {error.strerror}") from None
+    make_folder(folder)
     page = folder / "report.html"
     files = {
         folder / "report.json": json.dumps(_as_json(report), ensure_ascii=False, indent=1) + "\n",
@@ -95,6 +111,18 @@ def write_report(folder: Path, report: Report) -> Path:
     return page
 
 
+def make_folder(folder: Path) -> None:
+    """Make the folder of a report, where it is not there.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made: {error.strerror}") from None
+
+
 def _as_json(report: Report) -> dict[str, Any]:
     return {
         "title": report.title,
@@ -106,6 +134,7 @@ def _as_json(report: Report) -> dict[str, Any]:
             for each in report.curves
         ],
         "notes": list(report.notes),
+        "tables": [asdict(each) for each in report.tables],
         "data": None
         if report.data is None
         else {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from xqg_qdrant.collection import (
@@ -59,6 +59,7 @@ def ingest(
     batch_size: int = BATCH_SIZE,
     restart: bool = False,
     dry_run: bool = False,
+    reload: bool = True,
     progress: Callable[[Progress], None] | None = None,
 ) -> IngestReport:
     """Load passages, augmented with their queries, into a collection.
@@ -84,6 +85,8 @@ def ingest(
         restart: begin an unfinished ingest again from its first passage. Where that ingest had
             made the collection, the collection is made anew, so settings may change.
         dry_run: check input and settings, write nothing.
+        reload: load anew what the last ingest has loaded whole; else that is found, not encoded
+            again.
         progress: called after every batch.
 
     Raises:
@@ -117,6 +120,7 @@ def ingest(
         _check_rows(manifest, staging)
         journal = Journal(input=staging.fingerprint, batch_size=batch_size, total=staging.passages)
         run = _Run(engine, collection, staging, encoder, manifest, journal, progress)
+        run.reload = reload
         if dry_run:
             if engine.exists(collection):
                 run.adopt(restart=restart, writing=False)
@@ -164,6 +168,7 @@ class _Run:
         self.manifest = manifest
         self.journal = journal
         self.progress = progress
+        self.reload = True
         self.lexical: Lexical | None = None
         self.truncated_passages = 0
         self.truncated_queries = 0
@@ -230,6 +235,8 @@ class _Run:
             if self.engine.count(self.name) < earlier.done:
                 self.journal.done = 0  # points were lost since; load all of them again
         merged = stored.with_languages(self.manifest.languages)
+        if earlier is not None and not self.reload and merged == stored and self._has_all(earlier):
+            self.journal = earlier
         if writing and merged != stored:
             self.engine.write_document(self.name, MANIFEST, merged.to_json())
         self.manifest = merged
@@ -317,6 +324,15 @@ class _Run:
                 return None
             raise
 
+    def _has_all(self, earlier: Journal) -> bool:
+        """Whether the collection was made of this very input, whole, and is as it was."""
+        return (
+            earlier.created
+            and earlier.complete
+            and earlier.input == self.journal.input
+            and self.engine.count(self.name) == earlier.total
+        )
+
     def _require_same_input(self, earlier: Journal) -> None:
         differing = [
             what
@@ -371,6 +387,12 @@ def mean_share(manifest: CollectionManifest, passages: int, queries: int) -> flo
     """The queries' mean share of a fused vector's mass, from 0 to 1."""
     sums = passages * manifest.layout_object.sums(manifest.languages)
     return query_share(manifest.alpha, queries / sums) if sums else 0.0
+
+
+def mean_queries(manifest: CollectionManifest, statistics: Mapping[str, Any]) -> float:
+    """Of the sums in a collection's vectors; 0 while its first ingest is not complete."""
+    sums = statistics.get("passages", 0) * manifest.layout_object.sums(manifest.languages)
+    return sum(statistics.get("queries", {}).values()) / sums if sums else 0.0
 
 
 def _point_bytes(points: list[Point]) -> int:

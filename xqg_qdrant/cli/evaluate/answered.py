@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,11 @@ from xqg_qdrant.corpus.xor_tydi import (
     writing_predictions,
 )
 from xqg_qdrant.engine import MEMORY
-from xqg_qdrant.errors import InputError
-from xqg_qdrant.evaluation.answers import Found, answer_scores, find_answers, official_rows
-from xqg_qdrant.evaluation.measures import Row, Scores
+from xqg_qdrant.evaluation.answers import measure_answers
 from xqg_qdrant.evaluation.predicting import DEPTH, predict
 from xqg_qdrant.evaluation.words import word_tokenizer
 from xqg_qdrant.models.manifest import DEFAULT_ENCODER
-from xqg_qdrant.records import AnsweredQuestion, Prediction
+from xqg_qdrant.records import AnsweredQuestion
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -33,9 +31,9 @@ _OPTIONS = (
     click.option("--predictions", type=_FILE, help="Score these, in XOR-TyDi's official format."),
     click.option(
         "--corpus",
-        type=_FILE,
+        type=click.Path(exists=True, path_type=Path),
         help="Search these passages: TSV 'id TAB text TAB title', or the published augmented set "
-        "(JSONL or Parquet), whose queries then augment them.",
+        "(JSONL or Parquet, or the folder of its shards), whose queries then augment them.",
     ),
     click.option("--no-queries", is_flag=True, help="Leave the published set's queries out."),
     options.encoder(DEFAULT_ENCODER),
@@ -144,7 +142,7 @@ def _evaluate(
     answered = [each for each in questions if each.answers]
     if predictions is not None:
         systems = [(predictions.name, iter(read_predictions(predictions)))]
-        measured = [_measure(*each, questions) for each in systems]
+        measured = [measure_answers(*each, questions) for each in systems]
     else:
         assert corpus is not None
         passages = XorCorpus(corpus)
@@ -174,10 +172,10 @@ def _evaluate(
             if save_predictions is not None:
                 name, found = systems[0]
                 systems[0] = name, writing_predictions(save_predictions, found)
-            measured = [_measure(*each, questions) for each in systems]
+            measured = [measure_answers(*each, questions) for each in systems]
     if baseline is not None and baseline != shared.PLAIN:
         path = Path(baseline)
-        measured.append(_measure(path.name, read_predictions(path), questions))
+        measured.append(measure_answers(path.name, read_predictions(path), questions))
     to.show(
         shared.About.of(
             collection,
@@ -196,16 +194,3 @@ def _evaluate(
         "look for",
         extra=[rows for _, rows in measured],
     )
-
-
-def _measure(
-    name: str, predictions: Iterable[Prediction], questions: Sequence[AnsweredQuestion]
-) -> tuple[Scores, list[Row]]:
-    answers = {each.question.id: each.answers for each in questions}
-    found: list[Found] = list(find_answers(predictions, answers))
-    if not any(each.question_id in answers for each in found):
-        raise InputError(
-            f"{name}: no prediction is of any of the {len(questions):,} questions, which have ids "
-            f"like {next(iter(answers), '')!r}"
-        )
-    return answer_scores(name, found, questions), official_rows(name, found)

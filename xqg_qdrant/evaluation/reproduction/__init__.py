@@ -1,0 +1,1 @@
+"""The tables of xQG's paper, measured here beside the published values."""
