@@ -240,7 +240,7 @@ def test_an_encoder_may_have_alphas_of_its_own() -> None:
         return layout_named(layout).chosen_alpha(given, hybrid=hybrid, defaults=own)
 
     assert alpha("per-language", hybrid=False) == alpha("tunable", hybrid=False) == 0.05
-    assert alpha("per-language", hybrid=True) == alpha("tunable", hybrid=True) == 0.02
+    assert alpha("per-language", hybrid=True) == alpha("tunable", hybrid=True) == 0.01
     assert alpha("fused", hybrid=False) == 0.01
     assert alpha("fused", hybrid=True) == 0.002
     assert alpha("fused", hybrid=True, given=0.3) == 0.3
