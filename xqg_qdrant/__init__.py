@@ -35,6 +35,8 @@ from xqg_qdrant.errors import (
     XqgError,
 )
 from xqg_qdrant.loader import IngestReport, Progress
+from xqg_qdrant.loader.backup import BackupReport
+from xqg_qdrant.loader.copying import CopyReport
 from xqg_qdrant.models.encoder import Encoder
 from xqg_qdrant.records import GeneratedQuery, Hit, Passage, Qrel, Question
 
@@ -42,12 +44,14 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AuthenticationError",
+    "BackupReport",
     "Client",
     "CollectionExists",
     "CollectionLocked",
     "CollectionMismatch",
     "CollectionNotFound",
     "CollectionReport",
+    "CopyReport",
     "Encoder",
     "EndpointError",
     "EngineError",

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -14,15 +15,16 @@ from xqg_qdrant.collection import CollectionManifest, CollectionReport, hit_from
 from xqg_qdrant.corpus.checks import MAX_QUERY_CHARS, check_passage, check_query, check_text
 from xqg_qdrant.corpus.jsonl import read_passages, read_queries
 from xqg_qdrant.engine import open_engine
-from xqg_qdrant.engine.base import Engine
+from xqg_qdrant.engine.base import Engine, ScoredPoint
 from xqg_qdrant.engine.filters import parse_filters
-from xqg_qdrant.errors import CollectionMismatch, InputError, ModelError
+from xqg_qdrant.errors import CollectionMismatch, CollectionNotFound, InputError, ModelError
 from xqg_qdrant.layouts import DEFAULT_LAYOUT, layout_named
 from xqg_qdrant.lexical import SPARSE_VECTOR
 from xqg_qdrant.loader import IngestReport, Progress, ingest
 from xqg_qdrant.loader.documents import read_journal, read_manifest, read_statistics
 from xqg_qdrant.loader.ingestion import BATCH_SIZE, mean_queries, mean_share
 from xqg_qdrant.models.manifest import DEFAULT_ENCODER
+from xqg_qdrant.operations import Operations
 from xqg_qdrant.records import GeneratedQuery, Hit, Passage
 from xqg_qdrant.searching import Asking, Detectors, languages_of
 
@@ -32,10 +34,10 @@ if TYPE_CHECKING:
 Record = TypeVar("Record")
 
 MANIFEST_SECONDS = 5.0
-"""For so long a search trusts the manifest that it read: a server need not be asked every time."""
+"""For so long a search trusts what it read of a name: a server need not be asked every time."""
 
 
-class Client:
+class Client(Operations):
     """Search across languages in collections at one location.
 
     Safe to share between threads; the embedded engine takes one call at a time. Close it, or use
@@ -71,7 +73,7 @@ class Client:
         self._threads = threads
         self._encoders: dict[str, Encoder] = {}
         self._detectors = Detectors()
-        self._manifests: dict[str, tuple[float, CollectionManifest, float]] = {}
+        self._manifests: dict[str, tuple[float, str, CollectionManifest, float]] = {}
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -110,6 +112,8 @@ class Client:
         generator: str | None = None,
         batch_size: int = BATCH_SIZE,
         restart: bool = False,
+        replace: bool = False,
+        drop_previous: bool = False,
         dry_run: bool = False,
         reload: bool = True,
         progress: Callable[[Progress], None] | None = None,
@@ -127,6 +131,10 @@ class Client:
             generator: what wrote the queries, in your words.
             batch_size: passages encoded and written at a time.
             restart: begin an unfinished ingest again from its first passage.
+            replace: build a new collection beside the one of that name, verify it, and let it
+                take the name in one step; settings may differ. The old one serves until then, and
+                is kept as ``NAME.previous``; see :meth:`rollback`.
+            drop_previous: with ``replace``: destroy a ``NAME.previous`` of before, at the end.
             dry_run: check everything, write nothing.
             reload: load anew what the last ingest has loaded whole; else find it, encode nothing.
             progress: called after every batch.
@@ -136,10 +144,12 @@ class Client:
             CollectionMismatch: the collection was built with other settings.
             UnfinishedIngest: another ingest was cut off here.
             PartialIngest: the engine failed on the way; what is in stays in.
+            CollectionExists: with ``replace``: a ``NAME.previous`` is there still, or NAME is a
+                collection itself on a server; the message says what to do.
             ModelError: the encoder cannot be loaded.
         """
         self._manifests.pop(collection, None)
-        return ingest(
+        report = ingest(
             self._engine,
             collection,
             read_passages(passages)
@@ -156,10 +166,14 @@ class Client:
             generator=generator,
             batch_size=batch_size,
             restart=restart,
+            replace=replace,
+            drop_previous=drop_previous,
             dry_run=dry_run,
             reload=reload,
             progress=progress,
         )
+        self._manifests.pop(collection, None)  # its name may have moved
+        return report
 
     def default_alpha(self, layout: str = DEFAULT_LAYOUT, *, hybrid: bool = False) -> float:
         """What ingesting takes for alpha: the encoder's for the layout, or else the layout's."""
@@ -265,41 +279,50 @@ class Client:
         ]
         languages = languages_of(texts, lang)
         where = parse_filters(filters, passage_lang)
-        manifest, summed = self._manifest(collection)
-        asking = Asking.of(
-            manifest,
-            collection,
-            augmented=augmented,
-            alpha=alpha,
-            weights=language_weights,
-            hybrid=hybrid,
-        )
-        encoder = self._search_encoder(manifest, collection)
-        if asking.needs_language(manifest):
-            languages = self._detectors.fill(texts, languages, manifest.languages)
-        encoded = encoder.encode_queries(texts)
-        vectors, using = asking.dense(manifest, encoded, languages)
-        if asking.hybrid:
-            found = self._engine.search_hybrid(
+
+        def ask() -> list[list[ScoredPoint]]:
+            # One collection throughout, whatever its name moves to meanwhile.
+            real, manifest, summed = self._manifest(collection)
+            asking = Asking.of(
+                manifest,
                 collection,
+                augmented=augmented,
+                alpha=alpha,
+                weights=language_weights,
+                hybrid=hybrid,
+            )
+            encoder = self._search_encoder(manifest, collection)
+            spoken = languages
+            if asking.needs_language(manifest):
+                spoken = self._detectors.fill(texts, languages, manifest.languages)
+            encoded = encoder.encode_queries(texts)
+            vectors, using = asking.dense(manifest, encoded, spoken)
+            if not asking.hybrid:
+                return self._engine.search(
+                    real, vectors, using=using, limit=limit, where=where, exact=exact
+                )
+            return self._engine.search_hybrid(
+                real,
                 vectors,
-                asking.sparse(manifest, texts, languages),
-                perfect=asking.perfect(manifest, encoded, languages, summed),
+                asking.sparse(manifest, texts, spoken),
+                perfect=asking.perfect(manifest, encoded, spoken, summed),
                 using=using,
                 sparse=SPARSE_VECTOR,
                 limit=limit,
                 where=where,
                 exact=exact,
             )
-        else:
-            found = self._engine.search(
-                collection, vectors, using=using, limit=limit, where=where, exact=exact
-            )
+
+        try:
+            found = ask()
+        except CollectionNotFound:  # perhaps replaced and deleted since its manifest was read
+            self._manifests.pop(collection, None)
+            found = ask()
         return [[hit_from_payload(point.payload, point.score) for point in each] for each in found]
 
     def collections(self) -> list[str]:
-        """The names of the collections at this location, sorted."""
-        return self._engine.collections()
+        """The names of the collections at this location, sorted; aliases are among them."""
+        return self._engine.names()
 
     def info(self, collection: str) -> CollectionReport:
         """What is known of a collection.
@@ -309,10 +332,11 @@ class Client:
             CollectionMismatch: xqg-qdrant did not make it.
         """
         self._engine.require(collection)
-        manifest = read_manifest(self._engine, collection)
-        journal = read_journal(self._engine, collection)
-        queries: Mapping[str, int] = read_statistics(self._engine, collection).get("queries", {})
-        info = self._engine.info(collection)
+        real = self._engine.resolve(collection)
+        manifest = read_manifest(self._engine, real)
+        journal = read_journal(self._engine, real)
+        queries: Mapping[str, int] = read_statistics(self._engine, real).get("queries", {})
+        info = self._engine.info(real)
         return CollectionReport(
             name=collection,
             location=self.location,
@@ -324,6 +348,7 @@ class Client:
             queries=queries,
             query_share=mean_share(manifest, info.points, sum(queries.values())),
             manifest=manifest,
+            alias_of=None if real == collection else str(real),
         )
 
     def delete(self, collection: str) -> None:
@@ -335,17 +360,28 @@ class Client:
         self._manifests.pop(collection, None)
         self._engine.delete(collection)
 
-    def _manifest(self, collection: str) -> tuple[CollectionManifest, float]:
-        """The manifest of a collection, and the mean number of queries that its vectors sum.
+    @contextmanager
+    def _forgetting(self, collection: str) -> Iterator[None]:
+        """Before and after a change that may move the name, or alter the manifest."""
+        self._manifests.pop(collection, None)
+        try:
+            yield
+        finally:
+            self._manifests.pop(collection, None)
 
-        Read anew every few seconds at most.
+    def _manifest(self, collection: str) -> tuple[str, CollectionManifest, float]:
+        """What a name stands for, its manifest, and how many queries its vectors sum on average.
+
+        Looked up every few seconds at most.
         """
         known = self._manifests.get(collection)
         if known is None or time.monotonic() - known[0] > MANIFEST_SECONDS:
             self._engine.require(collection)
-            manifest = read_manifest(self._engine, collection)
-            mean = mean_queries(manifest, read_statistics(self._engine, collection))
-            known = self._manifests[collection] = (time.monotonic(), manifest, mean)
+            real = self._engine.resolve(collection)
+            manifest = read_manifest(self._engine, real)
+            mean = mean_queries(manifest, read_statistics(self._engine, real))
+            known = (time.monotonic(), real, manifest, mean)
+            self._manifests[collection] = known
         return known[1:]
 
     def _ingest_encoder(self) -> Encoder:

@@ -201,6 +201,7 @@ class CollectionReport:
         queries: generated queries by language, as of the last complete ingest.
         query_share: the queries' mean share of a fused vector's mass, from 0 to 1.
         manifest: the settings it was built with.
+        alias_of: the collection itself, where the name is an alias.
     """
 
     name: str
@@ -213,6 +214,7 @@ class CollectionReport:
     queries: Mapping[str, int]
     query_share: float
     manifest: CollectionManifest
+    alias_of: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""

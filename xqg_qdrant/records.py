@@ -147,8 +147,8 @@ class Progress:
     """How far a long piece of work is.
 
     Attributes:
-        stage: ``checking`` the input, ``loading``, ``optimizing``, ``encoding``, ``scoring`` or
-            ``generating``.
+        stage: ``checking`` the input, ``loading``, ``optimizing``, ``verifying``, ``encoding``,
+            ``scoring``, ``generating``, ``copying`` or ``backing up``.
         done: records that were checked, or passages that are dealt with.
         total: passages in all; 0 while it is not known.
         queries: that were written; None where none are.

@@ -22,7 +22,8 @@ from xqg_qdrant.layouts import PerLanguageLayout
 
 # fmt: off
 COMMANDS = [
-    "demo", "export", "generate", "filter", "ingest", "search", "info", "dump", "delete", "models",
+    "demo", "export", "generate", "filter", "ingest", "search", "info", "dump", "delete",
+    "rollback", "alias", "backup", "restore", "push", "models",
     "eval", "eval afriqa", "eval beir", "eval mkqa", "eval run", "eval xor-tydi", "eval xquad-r",
     "sweep", "sweep alpha", "sweep languages", "sweep queries", "compare",
     "reproduce", "data", "data fetch", "data list",

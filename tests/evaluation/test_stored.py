@@ -296,6 +296,15 @@ def test_generated_queries_need_one_collection(place: Place) -> None:
     assert "queries, multivector, hybrid" in {row.system for row in found.rows}
 
 
+def test_an_alias_will_do(place: Place) -> None:
+    name = place.ingest(layout="tunable")
+    place.engine.change_aliases({"current": name})
+    try:
+        assert place.stored("current").manifests == place.stored(name).manifests
+    finally:
+        place.engine.change_aliases({"current": None})
+
+
 @pytest.mark.parametrize("layout", ["tunable", "per-language"])
 def test_sums_give_no_single_queries(place: Place, layout: str) -> None:
     name = place.ingest(layout=layout)

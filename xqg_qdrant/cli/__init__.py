@@ -55,6 +55,7 @@ def main(verbose: bool) -> None:
 def _register() -> None:
     from xqg_qdrant.cli import (
         collections,
+        copying,
         data,
         demo,
         evaluate,
@@ -63,6 +64,7 @@ def _register() -> None:
         generate,
         ingest,
         models,
+        replacing,
         reproduce,
         search,
     )
@@ -77,6 +79,11 @@ def _register() -> None:
     main.add_command(collections.info)
     main.add_command(collections.dump)
     main.add_command(collections.delete)
+    main.add_command(replacing.rollback)
+    main.add_command(replacing.alias)
+    main.add_command(copying.backup)
+    main.add_command(copying.restore)
+    main.add_command(copying.push)
     main.add_command(models.models)
     main.add_command(evaluate.evaluate)
     main.add_command(sweep.sweep)

@@ -43,6 +43,7 @@ def info(location: str, collection: str | None, api_key: str | None, as_json: bo
     manifest = report.manifest
     fields: dict[str, object] = {
         "collection": f"{report.name} at {report.location}",
+        "alias of": report.alias_of or "nothing, it is a collection itself",
         "points": f"{report.points:,}",
         "indexed vectors": f"{report.indexed:,} (the others are compared one by one)",
         "last ingest": _state(report),
@@ -82,6 +83,7 @@ def dump(
     """
     with open_engine(location, api_key=api_key) as engine:
         engine.require(collection)
+        collection = engine.resolve(collection)
         with _output(output) as stream:
             for point in engine.scroll(collection, with_vectors=not no_vectors):
                 row: dict[str, object] = {"id": point.id, "payload": point.payload}
@@ -132,11 +134,17 @@ def _list_collections(client: Client, *, as_json: bool) -> None:
     elif not reports:
         click.echo(f"no collections at {client.location}", err=True)
     else:
+        alias = any(report.alias_of for report in reports)
         options.print_table(
-            ["collection", "points", "layout", "alpha", "languages", "encoder", "last ingest"],
+            [
+                "collection",
+                *(["alias of"] if alias else []),
+                *("points", "layout", "alpha", "languages", "encoder", "last ingest"),
+            ],
             [
                 [
                     report.name,
+                    *([report.alias_of or "-"] if alias else []),
                     f"{report.points:,}",
                     report.manifest.layout,
                     f"{report.manifest.alpha:g}",

@@ -53,6 +53,17 @@ from xqg_qdrant.queries.side_file import read_side_file
     help="Begin an ingest that was cut off again, from its first passage. If it had made the "
     "collection, the collection is made anew.",
 )
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Build a new collection beside the one of that name, verify it, and let it take the name "
+    "in one step. The old one serves until then, and is kept as NAME.previous.",
+)
+@click.option(
+    "--drop-previous",
+    is_flag=True,
+    help="With --replace: destroy a NAME.previous that is there already, at the end.",
+)
 @click.option("--dry-run", is_flag=True, help="Check input and settings, write nothing.")
 @options.threads
 @options.api_key
@@ -71,6 +82,8 @@ def ingest(
     generator: str | None,
     batch_size: int,
     restart: bool,
+    replace: bool,
+    drop_previous: bool,
     dry_run: bool,
     threads: int | None,
     api_key: str | None,
@@ -87,13 +100,18 @@ def ingest(
     Examples:
       xqg ingest passages.jsonl --queries queries.jsonl --to ./library -c wiki
       xqg ingest passages.jsonl --queries queries.jsonl --to ./library -c wiki --hybrid
+      xqg ingest passages.jsonl --queries better.jsonl --to ./library -c wiki --replace
       zcat corpus.gz | xqg ingest - --to http://localhost:6333 -c wiki --layout fused
     """
     if passages == STDIN and queries == STDIN:
         raise click.UsageError("only one of PASSAGES and --queries can be standard input")
+    if drop_previous and not replace:
+        raise click.UsageError("--drop-previous goes with --replace")
     if generator is None and queries is not None:
         generator = (read_side_file(queries) or {}).get("generator")
     again = "Interrupted. What is in stays in: run the same command again to go on."
+    if replace:
+        again += f" {collection!r} stays as it was."
     with (
         options.interruptible(again),
         Client(location, api_key=api_key, encoder=encoder, threads=threads) as client,
@@ -110,6 +128,8 @@ def ingest(
             generator=generator,
             batch_size=batch_size,
             restart=restart,
+            replace=replace,
+            drop_previous=drop_previous,
             dry_run=dry_run,
             progress=show,
         )
@@ -153,5 +173,7 @@ def _summary(report: IngestReport) -> Mapping[str, object]:
         fields["dry run"] = "all input is fine; nothing was written"
     else:
         fields["points"] = f"{report.points:,}"
+        if report.previous is not None:
+            fields["replaced"] = f"what there was is kept as {report.previous}"
         fields["time"] = f"{report.seconds:.1f} s ({loaded / report.seconds:,.0f} passages/s)"
     return fields

@@ -139,6 +139,8 @@ def languages(ctx: click.Context, param: click.Parameter, value: str | None) -> 
 def _unit(stage: str) -> str:
     if stage.startswith("fetching"):
         return "B"
+    if stage in ("copying", "backing up", "verifying"):
+        return " points"
     return " records" if stage == "checking" else " passages"
 
 
@@ -158,7 +160,7 @@ def progress_bar(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
             stage = progress.stage
             bar = tqdm(
                 # What an earlier run has loaded counts as done, not towards the rate.
-                initial=progress.done if stage in ("loading", "generating") else 0,
+                initial=progress.done if stage in ("loading", "copying", "generating") else 0,
                 total=progress.total or None,
                 unit=_unit(stage),
                 unit_scale=stage.startswith("fetching"),

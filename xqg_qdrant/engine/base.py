@@ -11,12 +11,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 from uuid import UUID
 
 import numpy as np
 
 from xqg_qdrant.corpus.checks import check_payload
+from xqg_qdrant.engine.aliases import Pinned, listed
 from xqg_qdrant.engine.filters import Condition
 from xqg_qdrant.engine.vectors import AnyVector, Shape
 from xqg_qdrant.errors import CollectionExists, CollectionNotFound, InputError
@@ -75,6 +76,8 @@ class Engine(ABC):
     """
 
     location: str
+    alias_may_hide: ClassVar[bool] = False
+    """An alias may have the name of a collection, which then goes by other names alone."""
 
     def __enter__(self) -> Self:
         return self
@@ -92,15 +95,41 @@ class Engine(ABC):
 
     @abstractmethod
     def collections(self) -> list[str]:
-        """The names of all collections, sorted.
+        """The names of all collections themselves, sorted; see also :meth:`names`.
 
         Raises:
             EngineUnavailable: the server cannot be reached.
         """
 
+    def names(self) -> list[str]:
+        """What users call the collections, sorted: an alias in place of what was built for it."""
+        return listed(self.collections(), self.aliases())
+
     @abstractmethod
     def exists(self, name: str) -> bool:
-        """Whether there is a collection of that name."""
+        """Whether there is a collection of that name, or an alias."""
+
+    @abstractmethod
+    def aliases(self) -> dict[str, str]:
+        """Each alias with the collection that it stands for."""
+
+    @abstractmethod
+    def change_aliases(self, changes: Mapping[str, str | None]) -> None:
+        """Let names stand for collections, or (None) for nothing, all in one step.
+
+        Where :attr:`alias_may_hide` is False, an alias cannot have the name of a collection.
+
+        Raises:
+            EngineError: the engine refused; nothing was changed.
+        """
+
+    def resolve(self, name: str) -> str:
+        """The collection itself that a name stands for now.
+
+        What is returned stays with that collection when the name moves on to another, so that
+        several calls meet the same one.
+        """
+        return name if isinstance(name, Pinned) else Pinned(self.aliases().get(name, name))
 
     def create(
         self,
@@ -151,7 +180,7 @@ class Engine(ABC):
         """
         check_collection_name(name)
         if not self.exists(name):
-            there = ", ".join(self.collections()) or "none"
+            there = ", ".join(self.names()) or "none"
             raise CollectionNotFound(
                 f"no collection {name!r} at {self.location} (collections there: {there})"
             )
@@ -159,6 +188,10 @@ class Engine(ABC):
     @abstractmethod
     def info(self, name: str) -> CollectionInfo:
         """Counts and shape of a collection."""
+
+    @abstractmethod
+    def documents(self, name: str) -> dict[str, dict[str, Any]]:
+        """All JSON objects kept with the collection, by their keys."""
 
     @abstractmethod
     def read_document(self, name: str, key: str) -> dict[str, Any] | None:
@@ -306,9 +339,14 @@ class Engine(ABC):
 
     @abstractmethod
     def scroll(
-        self, name: str, *, with_vectors: bool = False, batch_size: int = 256
+        self,
+        name: str,
+        *,
+        with_vectors: bool = False,
+        batch_size: int = 256,
+        start: str | None = None,
     ) -> Iterator[Point]:
-        """All points, in the order of their ids."""
+        """All points, or those from the id ``start`` on, in the order of their ids."""
 
     def ensure_space(self, name: str, incoming: int) -> None:  # noqa: B027 (most need nothing)
         """Check that there is room for points to come; a server looks after its own disk.

@@ -24,11 +24,12 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import qdrant_edge as edge
 
 from xqg_qdrant.corpus.jsonl import read_json_object
+from xqg_qdrant.engine.aliases import AliasFile, Pinned
 from xqg_qdrant.engine.base import CollectionInfo, Engine, Point, ScoredPoint
 from xqg_qdrant.engine.edge_models import (
     from_description,
@@ -75,8 +76,12 @@ class EdgeEngine(Engine):
         root: the folder; made when the first collection is.
     """
 
+    alias_may_hide: ClassVar[bool] = True
+
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._aliases = AliasFile(root)
+        self._stood_for: dict[str, str] = {}
         self.location = str(root)
         self._shards: dict[str, edge.EdgeShard] = {}
         self._shapes: dict[str, Shape] = {}
@@ -102,14 +107,50 @@ class EdgeEngine(Engine):
         return sorted(path.parent.name for path in self.root.glob(f"[!.]*/{_DESCRIPTION}"))
 
     def exists(self, name: str) -> bool:
-        """Whether there is a collection of that name."""
-        return (self.root / name / _DESCRIPTION).is_file()
+        """Whether there is a collection of that name, or an alias."""
+        return (self.root / self.resolve(name) / _DESCRIPTION).is_file()
+
+    def aliases(self) -> dict[str, str]:
+        """Each alias with the collection that it stands for."""
+        return {
+            alias: name
+            for alias, name in self._aliases.read().items()
+            if (self.root / name / _DESCRIPTION).is_file()
+        }
+
+    def change_aliases(self, changes: Mapping[str, str | None]) -> None:
+        """Let names stand for collections; see :class:`Engine`."""
+        self._aliases.change(changes)
+
+    def resolve(self, name: str) -> str:
+        """The collection itself that a name stands for now; see :class:`Engine`.
+
+        When a name has moved on, the collection that it stood for before is closed: another
+        process may want to delete it.
+        """
+        if isinstance(name, Pinned):
+            return name
+        real = Pinned(self._aliases.read().get(name, name))
+        with self._lock:
+            before = self._stood_for.get(name)
+            self._stood_for[name] = real
+            if before not in (None, real) and (error := self._close_shard(str(before))):
+                raise error
+        return real
 
     def info(self, name: str) -> CollectionInfo:
         """Counts and shape of a collection."""
+        name = self.resolve(name)
         with self._shard(name) as shard:
             info = shard.info()
         return CollectionInfo(info.points_count, info.indexed_vectors_count, self._shape(name))
+
+    def documents(self, name: str) -> dict[str, dict[str, Any]]:
+        """All JSON objects kept with the collection, by their keys."""
+        self.require(name)
+        name = self.resolve(name)
+        keys = sorted(path.stem for path in (self.root / name / _DOCUMENTS).glob("*.json"))
+        return {key: row for key in keys if (row := self.read_document(name, key)) is not None}
 
     def read_document(self, name: str, key: str) -> dict[str, Any] | None:
         """A JSON object kept with the collection; see :class:`Engine`.
@@ -118,7 +159,7 @@ class EdgeEngine(Engine):
             StorageError: the file was damaged.
         """
         self.require(name)
-        path = self._document(name, key)
+        path = self._document(self.resolve(name), key)
         if not path.is_file():
             return None
         fix = f"remove {path} only if you know what it held, or build the collection again"
@@ -135,7 +176,7 @@ class EdgeEngine(Engine):
         """Keep a JSON object with the collection; see :class:`Engine`."""
         self.require(name)
         with _storage(f"write the {key} of {name!r} at {self.location}"):
-            _write_atomically(self._document(name, key), _sealed(value))
+            _write_atomically(self._document(self.resolve(name), key), _sealed(value))
 
     def count(self, name: str, where: Sequence[Condition] = ()) -> int:
         """How many points fulfil all conditions, exactly."""
@@ -143,10 +184,16 @@ class EdgeEngine(Engine):
             return shard.count(edge.CountRequest(exact=True, filter=to_filter(where)))
 
     def scroll(
-        self, name: str, *, with_vectors: bool = False, batch_size: int = 256
+        self,
+        name: str,
+        *,
+        with_vectors: bool = False,
+        batch_size: int = 256,
+        start: str | None = None,
     ) -> Iterator[Point]:
-        """All points, in the order of their ids."""
-        offset = None
+        """All points, or those from the id ``start`` on, in the order of their ids."""
+        name = self.resolve(name)
+        offset: Any = start
         while True:
             request = edge.ScrollRequest(
                 offset=offset, limit=batch_size, with_payload=True, with_vector=with_vectors
@@ -178,6 +225,7 @@ class EdgeEngine(Engine):
 
     def optimize(self, name: str) -> None:
         """Merge segments and build the HNSW graphs; holds the GIL for as long as it takes."""
+        name = self.resolve(name)
         size = sum(path.stat().st_blocks for path in (self.root / name).rglob("*")) * 512
         self.ensure_space(name, size // _WRITE_FACTOR)
         with self._shard(name) as shard:
@@ -202,6 +250,8 @@ class EdgeEngine(Engine):
         documents: dict[str, Any],
     ) -> None:
         self.ensure_space(name, 0)
+        # The folder of that name may be in use still, by what an alias hid.
+        folder = f"{name}-{uuid.uuid4().hex[:8]}" if name in self._aliases.read() else name
         hidden = self.root / f"{_HIDDEN[0]}{name}-{uuid.uuid4().hex}"
         with self._lock, _storage(f"make a collection in {self.root}"):
             self.root.mkdir(parents=True, exist_ok=True)
@@ -220,7 +270,9 @@ class EdgeEngine(Engine):
                 for key, value in documents.items():
                     _write_atomically(hidden / _DOCUMENTS / f"{key}.json", _sealed(value))
                 _write_atomically(hidden / _DESCRIPTION, to_description(shape))
-                hidden.rename(self.root / name)
+                hidden.rename(self.root / folder)
+                if folder != name:
+                    self._aliases.change({name: folder})
             except OSError:
                 if self.exists(name):  # made by another process meanwhile
                     raise CollectionExists(
@@ -239,13 +291,24 @@ class EdgeEngine(Engine):
                 raise
             except EngineError:
                 pass  # damaged: all the more reason to let the user be rid of it
+            name = self.resolve(name)
             self._close_shard(name)
             hidden = self.root / f"{_HIDDEN[1]}{name}-{uuid.uuid4().hex}"
             (self.root / name).rename(hidden)
             self._shapes.pop(name, None)
+            there = self.collections()
+            # An alias of nothing stays where it hides a folder, which goes by another name.
+            gone = [
+                alias
+                for alias, real in self._aliases.read().items()
+                if real not in there and alias not in there
+            ]
+            if gone:
+                self._aliases.change(dict.fromkeys(gone))
             shutil.rmtree(hidden)
 
     def _shape(self, name: str) -> Shape:
+        name = self.resolve(name)
         if name not in self._shapes:
             self.require(name)
             try:
@@ -297,6 +360,7 @@ class EdgeEngine(Engine):
                 "open it there anew, or start processes with the 'spawn' method"
             )
         with self._lock:
+            name = self.resolve(name)
             if name not in self._shards:
                 self.require(name)
                 with _guarded(f"open collection {name!r} at {self.location}"):

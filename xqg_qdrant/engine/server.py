@@ -32,7 +32,7 @@ from xqg_qdrant.engine.server_models import (
     to_vectors_config,
 )
 from xqg_qdrant.engine.vectors import AnyVector, Shape
-from xqg_qdrant.errors import CollectionLocked, EngineUnavailable, InputError
+from xqg_qdrant.errors import AuthenticationError, CollectionLocked, EngineUnavailable, InputError
 from xqg_qdrant.lexical import SparseVector
 
 TIMEOUT_SECONDS = 60
@@ -147,8 +147,40 @@ class ServerEngine(Engine):
         return sorted(each.name for each in response.collections)
 
     def exists(self, name: str) -> bool:
-        """Whether there is a collection of that name."""
+        """Whether there is a collection of that name, or an alias."""
         return self._call(lambda: self._client.collection_exists(name))
+
+    def aliases(self) -> dict[str, str]:
+        """Each alias with the collection that it stands for."""
+        response = self._call(lambda: self._client.get_aliases())
+        return {each.alias_name: each.collection_name for each in response.aliases}
+
+    def resolve(self, name: str) -> str:
+        """The collection itself that a name stands for now; see :class:`Engine`."""
+        try:
+            return super().resolve(name)
+        except AuthenticationError:
+            return name  # a key for some collections alone may not be told of aliases
+
+    def change_aliases(self, changes: Mapping[str, str | None]) -> None:
+        """Let names stand for collections; one request, which a server carries out as a whole.
+
+        See https://qdrant.tech/documentation/concepts/collections/#switch-collection.
+        """
+        there = self.aliases()
+        operations: list[models.AliasOperations] = []
+        # New names first: were the server to stop in the middle, what they stand for has one.
+        for alias, target in sorted(changes.items(), key=lambda change: change[0] in there):
+            if alias in there:
+                drop = models.DeleteAlias(alias_name=alias)
+                operations.append(models.DeleteAliasOperation(delete_alias=drop))
+            if target is not None:
+                make = models.CreateAlias(collection_name=str(target), alias_name=alias)
+                operations.append(models.CreateAliasOperation(create_alias=make))
+        if operations:
+            self._call(lambda: self._client.update_collection_aliases(operations))
+        for alias in changes:
+            self._shapes.pop(alias, None)
 
     def info(self, name: str) -> CollectionInfo:
         """Counts and shape of a collection."""
@@ -159,6 +191,16 @@ class ServerEngine(Engine):
             indexed=response.indexed_vectors_count or 0,
             shape=self._shape(name),
         )
+
+    def documents(self, name: str) -> dict[str, dict[str, Any]]:
+        """All JSON objects kept with the collection, by their keys."""
+        self.require(name)
+        metadata = self._call(lambda: self._client.get_collection(name)).config.metadata
+        return {
+            key.removeprefix(_DOCUMENT_PREFIX): dict(value)
+            for key, value in sorted((metadata or {}).items())
+            if key.startswith(_DOCUMENT_PREFIX) and isinstance(value, dict)
+        }
 
     def read_document(self, name: str, key: str) -> dict[str, Any] | None:
         """A JSON object kept in the collection's metadata."""
@@ -181,11 +223,16 @@ class ServerEngine(Engine):
         return response.count
 
     def scroll(
-        self, name: str, *, with_vectors: bool = False, batch_size: int = 256
+        self,
+        name: str,
+        *,
+        with_vectors: bool = False,
+        batch_size: int = 256,
+        start: str | None = None,
     ) -> Iterator[Point]:
-        """All points, in the order of their ids."""
+        """All points, or those from the id ``start`` on, in the order of their ids."""
         self.require(name)
-        offset: Any = None
+        offset: Any = start
         while True:
 
             def page(start: Any = offset) -> tuple[list[models.Record], Any]:
@@ -260,7 +307,9 @@ class ServerEngine(Engine):
         self.ensure_indexes(name, keyword_indexes)
 
     def _delete(self, name: str) -> None:
-        self._call(lambda: self._client.delete_collection(name))
+        real = self.resolve(name)  # by an alias, a server deletes nothing; aliases go along
+        self._call(lambda: self._client.delete_collection(real))
+        self._shapes.pop(real, None)
         self._shapes.pop(name, None)
 
     def _shape(self, name: str) -> Shape:

@@ -135,6 +135,7 @@ def read_stored(
         InputError: their layout does not keep what is needed, there are no queries, or too many
             questions are among the queries of their own passages.
     """
+    names = [engine.resolve(name) for name in names]  # an alias may move meanwhile
     manifests = read_manifests(engine, names, singles=singles)
     manifest = manifests[0]
     if encoder.fingerprint != manifest.encoder_fingerprint:

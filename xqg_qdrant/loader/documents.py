@@ -13,6 +13,11 @@ from xqg_qdrant.loader.journal import JOURNAL, Journal
 MANIFEST = "manifest"
 STATISTICS = "statistics"
 LEXICAL = "lexical"
+COPY = "copy"
+"""How far a copy of another collection came."""
+
+BUILD = "build"
+"""Says what a collection was built to replace."""
 
 
 def read_manifest(engine: Engine, name: str) -> CollectionManifest:

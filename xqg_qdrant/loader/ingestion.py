@@ -33,7 +33,9 @@ from xqg_qdrant.lexical import PASSAGE, SPARSE_VECTOR, Lexical, LexicalSettings
 from xqg_qdrant.loader.documents import LEXICAL, MANIFEST, STATISTICS, read_lengths, read_manifest
 from xqg_qdrant.loader.journal import JOURNAL, Journal
 from xqg_qdrant.loader.lengths import mean_lengths, texts_of
+from xqg_qdrant.loader.replacing import Replacement, build_key, holds
 from xqg_qdrant.loader.report import IngestReport
+from xqg_qdrant.loader.verifying import SAMPLE, Differing, verify_sample
 from xqg_qdrant.models.encoder import Encoder, passage_text
 from xqg_qdrant.records import GeneratedQuery, Passage, Progress
 
@@ -58,6 +60,8 @@ def ingest(
     generator: str | None = None,
     batch_size: int = BATCH_SIZE,
     restart: bool = False,
+    replace: bool = False,
+    drop_previous: bool = False,
     dry_run: bool = False,
     reload: bool = True,
     progress: Callable[[Progress], None] | None = None,
@@ -84,6 +88,10 @@ def ingest(
         batch_size: passages encoded and written at a time.
         restart: begin an unfinished ingest again from its first passage. Where that ingest had
             made the collection, the collection is made anew, so settings may change.
+        replace: build a new collection beside the one of that name, verify it, and let it take
+            the name; the old one is kept as ``NAME.previous``. See
+            :mod:`xqg_qdrant.loader.replacing`.
+        drop_previous: with ``replace``, destroy a ``NAME.previous`` that is there already.
         dry_run: check input and settings, write nothing.
         reload: load anew what the last ingest has loaded whole; else that is found, not encoded
             again.
@@ -94,6 +102,7 @@ def ingest(
         CollectionMismatch: the collection was built with other settings; nothing was written.
         UnfinishedIngest: an ingest of other input, or with other settings, was cut off here.
         PartialIngest: the engine failed on the way; what is in stays in.
+        CollectionExists: with ``replace``: an earlier one is kept still, or the name cannot move.
     """
     began = time.monotonic()
     check_collection_name(collection)
@@ -101,6 +110,8 @@ def ingest(
     alpha = chosen.chosen_alpha(alpha, hybrid=hybrid, defaults=encoder.manifest.alphas)
     if isinstance(batch_size, bool) or not 1 <= batch_size <= MAX_BATCH_SIZE:
         raise InputError(f"batch_size is {batch_size}: give a number from 1 to {MAX_BATCH_SIZE:,}")
+    if drop_previous and not replace:
+        raise InputError("drop_previous goes with replace: nothing else drops a collection")
     extra_languages = parse_languages(languages)
 
     with Staging() as staging:
@@ -119,15 +130,46 @@ def ingest(
         )
         _check_rows(manifest, staging)
         journal = Journal(input=staging.fingerprint, batch_size=batch_size, total=staging.passages)
-        run = _Run(engine, collection, staging, encoder, manifest, journal, progress)
+        plan: Replacement | None = None
+        if replace:
+            plan = Replacement.plan(
+                engine,
+                collection,
+                build_key(manifest, journal),
+                lambda live: holds(engine, live, manifest, journal),
+                restart=restart,
+                drop_previous=drop_previous,
+                dry_run=dry_run,
+            )
+        # Whatever name moves meanwhile, this run stays with its collection.
+        target = engine.resolve(collection) if plan is None else plan.target
+        run = _Run(engine, target, staging, encoder, manifest, journal, progress)
         run.reload = reload
+        resumed_at, previous, points = 0, None, 0
         if dry_run:
-            if engine.exists(collection):
+            if engine.exists(target) and not (plan and (restart or plan.in_place)):
                 run.adopt(restart=restart, writing=False)
-        else:
+        elif plan is None:
             run.prepare(restart=restart)
+            if not engine.exists(collection):  # an alias, that went with what was begun again
+                engine.change_aliases({collection: target})
             resumed_at = run.journal.done
             run.load()
+        elif plan.in_place:
+            resumed_at = journal.total
+        else:
+            if engine.exists(target) and holds(engine, target, manifest, journal):
+                run.go_on_complete()  # cut off between loading and swapping
+            else:
+                run.prepare(restart=False, documents=plan.documents)
+            resumed_at = run.journal.done
+            if not run.journal.complete:
+                run.load()
+            run.verify(collection)
+            previous = plan.swap()
+        if not dry_run:
+            # What is in place may be open in another process, which is as good a sign.
+            points = journal.total if plan and plan.in_place else engine.count(target)
         return IngestReport(
             collection=collection,
             location=engine.location,
@@ -135,16 +177,17 @@ def ingest(
             passages=staging.passages,
             queries=dict(sorted(staging.queries.items())),
             duplicates=staging.duplicates,
-            resumed_at=0 if dry_run else resumed_at,
+            resumed_at=resumed_at,
             truncated_passages=run.truncated_passages,
             truncated_queries=run.truncated_queries,
-            points=None if dry_run else engine.count(collection),
+            points=None if dry_run else points,
             encoder=encoder.name,
             layout=layout,
             hybrid=hybrid,
             alpha=alpha,
             query_share=mean_share(manifest, staging.passages, sum(staging.queries.values())),
             seconds=time.monotonic() - began,
+            previous=previous,
         )
 
 
@@ -174,8 +217,15 @@ class _Run:
         self.truncated_queries = 0
         self._written_at = time.monotonic()
 
-    def prepare(self, *, restart: bool) -> None:
-        """Make the collection, or see that what is there can be gone on with."""
+    def prepare(
+        self, *, restart: bool, documents: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
+        """Make the collection, or see that what is there can be gone on with.
+
+        Args:
+            restart: begin again from the first passage.
+            documents: more to keep with a collection that is made.
+        """
         if self.engine.exists(self.name) and not self.adopt(restart=restart, writing=True):
             self.engine.delete(self.name)
         if self.engine.exists(self.name):
@@ -185,18 +235,27 @@ class _Run:
             return
         self.engine.ensure_space(self.name, self._estimated_bytes())
         self.journal.created = True
-        documents = {MANIFEST: self.manifest.to_json(), JOURNAL: self.journal.to_json()}
+        kept: dict[str, Any] = {
+            MANIFEST: self.manifest.to_json(),
+            JOURNAL: self.journal.to_json(),
+            **(documents or {}),
+        }
         self._prepare_lexical({})
         if self.lexical is not None:
-            documents[LEXICAL] = {"lengths": self.lexical.lengths}
+            kept[LEXICAL] = {"lengths": self.lexical.lengths}
         self.engine.create(
             self.name,
             self.manifest.dimensions,
             KEYWORD_INDEXES,
-            documents,
+            kept,
             multivectors=self.manifest.layout_object.multivectors,
             sparse=self.manifest.sparse_names,
         )
+
+    def go_on_complete(self) -> None:
+        """Take what is there as loaded."""
+        self.journal.done, self.journal.complete = self.journal.total, True
+        self._prepare_lexical(read_lengths(self.engine, self.name))
 
     def _prepare_lexical(self, known: dict[str, float]) -> None:
         """Count the terms of fields whose mean length is not known yet, in a pass of its own."""
@@ -270,6 +329,29 @@ class _Run:
                     total=self.journal.total,
                 ) from error
             raise
+
+    def verify(self, replaced: str) -> None:
+        """Look for a sample of the input in what was built, before it takes a name.
+
+        Raises:
+            EngineError: it does not hold what went in; the name stands for what it did before.
+        """
+        self._tell("verifying")
+        total, cut = self.journal.total, (self.truncated_passages, self.truncated_queries)
+        places = sorted({row * total // SAMPLE for row in range(SAMPLE)})
+        chosen = [next(self.staging.batches(1, skip=place))[0] for place in places]
+        sample = list(zip(chosen, self._points(chosen), strict=True))
+        self.truncated_passages, self.truncated_queries = cut  # counted already
+        try:
+            if (count := self.engine.count(self.name)) != total:
+                raise Differing(f"it holds {count:,} points, {total:,} passages were loaded")
+            verify_sample(self.engine, self.name, self.manifest, self.encoder, sample)
+        except Differing as error:
+            raise EngineError(
+                f"{error}: what was built as {self.name!r} at {self.engine.location} does not hold "
+                f"what was loaded, and {replaced!r} stays as it was: build it again with "
+                "--restart (restart=True)"
+            ) from error
 
     def _points(self, batch: list[Augmented]) -> list[Point]:
         texts = [passage_text(each.passage) for each in batch]

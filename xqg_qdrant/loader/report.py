@@ -27,6 +27,7 @@ class IngestReport:
         alpha: the paper's; 0 where the layout has no use for it.
         query_share: the queries' mean share of a fused vector's mass at that alpha, from 0 to 1.
         seconds: that this run took.
+        previous: the name under which what was replaced is kept; None where nothing was.
     """
 
     collection: str
@@ -45,6 +46,7 @@ class IngestReport:
     alpha: float
     query_share: float
     seconds: float
+    previous: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""

@@ -1,0 +1,126 @@
+"""Names that can be moved from one collection to another in one step.
+
+A Qdrant server has aliases (https://qdrant.tech/documentation/concepts/collections/). The embedded
+engine keeps them in a file beside its collections, which is replaced as a whole: a reader finds
+the old names or the new ones, and no folder moves under a process that has it open.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from xqg_qdrant.corpus.jsonl import read_json_object
+from xqg_qdrant.corpus.writing import write_json
+from xqg_qdrant.errors import CollectionLocked, InputError, StorageError
+
+ALIASES_FILE = ".aliases.json"
+PREVIOUS = ".previous"
+"""What the name of a replaced collection ends in."""
+
+_LOCK_FILE = ".aliases.lock"
+_LOCK_SECONDS = 10.0
+_BUILT = re.compile(r"(.+)-[0-9a-f]{8}")
+
+
+class Pinned(str):
+    """The name of a collection itself, never looked up among aliases again."""
+
+    __slots__ = ()
+
+
+def base_of(name: str) -> str | None:
+    """The name that a collection was built for, when it is named as a build is; else None."""
+    match = _BUILT.fullmatch(name)
+    return match[1] if match else None
+
+
+def listed(names: Iterable[str], aliases: Mapping[str, str]) -> list[str]:
+    """The names that a user knows: a collection built for an alias goes by that alias alone.
+
+    Args:
+        names: of the collections themselves.
+        aliases: each with its collection.
+    """
+    known = {
+        target
+        for alias, target in aliases.items()
+        if base_of(target) == alias.removesuffix(PREVIOUS)
+    }
+    return sorted({*names, *aliases} - (known - aliases.keys()))
+
+
+class AliasFile:
+    """The aliases of the collections in a folder.
+
+    Args:
+        root: the folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.path = root / ALIASES_FILE
+
+    def read(self) -> dict[str, str]:
+        """Each alias with its collection, which need not be there any more.
+
+        Raises:
+            StorageError: the file was damaged.
+        """
+        if not self.path.is_file():
+            return {}
+        try:
+            row = read_json_object(self.path)
+        except InputError as error:
+            raise StorageError(f"{error}: the file is damaged; {self._fix()}") from None
+        aliases = row.get("aliases")
+        if not isinstance(aliases, dict) or row.get("sha256") != _checksum(aliases):
+            raise StorageError(
+                f"{self.path}: its checksum does not fit, the file is damaged; {self._fix()}"
+            )
+        return aliases
+
+    def change(self, changes: Mapping[str, str | None]) -> None:
+        """Set aliases, or (None) remove them, all at once.
+
+        Raises:
+            StorageError: the disk is full or read-only, or the file was damaged.
+        """
+        with self._locked():
+            aliases: dict[str, str] = self.read()
+            for alias, target in changes.items():
+                aliases.pop(alias, None)
+                if target is not None:
+                    aliases[alias] = str(target)
+            write_json(self.path, {"sha256": _checksum(aliases), "aliases": aliases})
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold others off between reading and writing; the system lets go when a process dies."""
+        import portalocker
+
+        try:
+            with portalocker.Lock(
+                self.path.with_name(_LOCK_FILE), "a", timeout=_LOCK_SECONDS, fail_when_locked=False
+            ):
+                yield
+        except portalocker.LockException as error:
+            raise CollectionLocked(
+                f"{self.path}: another process holds it for longer than {_LOCK_SECONDS:.0f} s "
+                f"({error}): try again"
+            ) from None
+        except OSError as error:
+            raise StorageError(f"cannot write {self.path}: {error.strerror or error}") from error
+
+    def _fix(self) -> str:
+        return (
+            "it says which folder beside it a name stands for: remove it, and set each name again "
+            "with 'xqg alias'"
+        )
+
+
+def _checksum(aliases: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(aliases, sort_keys=True).encode()).hexdigest()
