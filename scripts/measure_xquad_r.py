@@ -25,7 +25,7 @@ from xqg_qdrant.corpus import samples
 from xqg_qdrant.corpus.xquad_r import XquadR, read_xquad_r
 from xqg_qdrant.evaluation.measures import AVERAGE, MEASURES, Row
 from xqg_qdrant.evaluation.xquad_r import evaluate_xquad_r
-from xqg_qdrant.layouts import LAYOUTS
+from xqg_qdrant.layouts import DEFAULT_LAYOUT
 from xqg_qdrant.models.encoder import BATCH_SIZE, Encoded, Encoder, Kind
 from xqg_qdrant.models.manifest import DEFAULT_ENCODER
 
@@ -91,12 +91,13 @@ def main(folder: Path, encoder: str, articles: tuple[int, int], reference: bool)
     for run in runs:
         with Client(":memory:", encoder=remembering) as client:
             rows = evaluate_xquad_r(client, data, articles=articles, **run)
+            default = client.default_alpha()
         figures = {(row.language, row.measure): row.value for row in rows}
         cells = [
             f"{figures[language, name]:.3f}" for language in (AVERAGE, "en") for name in MEASURES
         ]
         click.echo(f"| {rows[0].system} | {' | '.join(cells)} |")
-        if _is_default(run):
+        if _is_default(run, default):
             shown.append(rows)
     click.echo("\nBy language, at the defaults, MRR@10:\n")
     _print_languages(shown)
@@ -139,11 +140,11 @@ def _print_pools(data: XquadR, encoder: Encoder, articles: tuple[int, int]) -> N
         click.echo(f"| {name} | {len(pool.passages)} | {' | '.join(cells)} |")
 
 
-def _is_default(run: dict[str, Any]) -> bool:
+def _is_default(run: dict[str, Any], alpha: float) -> bool:
+    """Whether it is none, or layout ``per-language`` (or the control) at the default alpha."""
     if run["augment"] == "none":
         return True
-    layout = run.get("layout", "per-language")
-    return layout == "per-language" and run["alpha"] == LAYOUTS[layout].default_alpha
+    return run.get("layout", DEFAULT_LAYOUT) == DEFAULT_LAYOUT and run["alpha"] == alpha
 
 
 def _print_languages(systems: list[list[Row]]) -> None:

@@ -249,3 +249,14 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 def test_all_that_is_public_is_there_and_documented() -> None:
     for name in xqg_qdrant.__all__:
         assert getattr(xqg_qdrant, name).__doc__, name
+
+
+def test_the_bundled_encoders_bring_alphas_of_their_own() -> None:
+    with Client(":memory:", encoder="mini") as client:
+        assert client.default_alpha() == client.default_alpha("tunable") == 0.05
+        assert client.default_alpha(hybrid=True) == 0.01
+        assert client.default_alpha("fused") == 0.01
+        report = client.ingest("c", PASSAGES, QUERIES, dry_run=True)
+        assert report.alpha == 0.05
+    with pytest.raises(InputError, match="unknown layout"), Client(":memory:") as client:
+        client.default_alpha("flat")

@@ -262,3 +262,17 @@ def test_alpha_is_the_default_unless_given() -> None:
         layout_named("multivector").chosen_alpha(0.1, hybrid=False)
     with pytest.raises(InputError, match="from 0"):
         layout_named("fused").chosen_alpha(1.5, hybrid=False)
+
+
+def test_an_encoder_may_have_alphas_of_its_own() -> None:
+    own = {"per-language": {"dense": 0.05}, "fused": {"hybrid": 0.002}, "multivector": {"dense": 1}}
+
+    def alpha(layout: str, *, hybrid: bool, given: float | None = None) -> float:
+        return layout_named(layout).chosen_alpha(given, hybrid=hybrid, defaults=own)
+
+    assert alpha("per-language", hybrid=False) == alpha("tunable", hybrid=False) == 0.05
+    assert alpha("per-language", hybrid=True) == alpha("tunable", hybrid=True) == 0.01
+    assert alpha("fused", hybrid=False) == 0.01
+    assert alpha("fused", hybrid=True) == 0.002
+    assert alpha("fused", hybrid=True, given=0.3) == 0.3
+    assert alpha("multivector", hybrid=False) == 0.0

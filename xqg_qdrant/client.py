@@ -19,7 +19,7 @@ from xqg_qdrant.engine.base import Engine, ScoredPoint
 from xqg_qdrant.engine.filters import parse_filters
 from xqg_qdrant.engine.storage import Storage
 from xqg_qdrant.errors import CollectionMismatch, CollectionNotFound, InputError, ModelError
-from xqg_qdrant.layouts import DEFAULT_LAYOUT
+from xqg_qdrant.layouts import DEFAULT_LAYOUT, layout_named
 from xqg_qdrant.lexical import SPARSE_VECTOR
 from xqg_qdrant.loader import IngestReport, Progress, ingest
 from xqg_qdrant.loader.documents import read_journal, read_manifest, read_statistics
@@ -132,7 +132,7 @@ class Client(Operations):
             queries: a JSONL file, or generated queries (or mappings with their fields).
             layout: ``per-language``, ``fused``, ``tunable`` or ``multivector``.
             hybrid: keep a lexical vector of every passage and its queries beside the dense ones.
-            alpha: the paper's, from 0 to 1; the layout's default when None.
+            alpha: the paper's, from 0 to 1; :meth:`default_alpha` when None.
             languages: that later ingests will bring queries in.
             generator: what wrote the queries, in your words.
             storage: quantisation, disk, HNSW, shards; what it leaves open is as the collection
@@ -188,6 +188,11 @@ class Client(Operations):
         )
         self._manifests.pop(collection, None)  # its name may have moved
         return report
+
+    def default_alpha(self, layout: str = DEFAULT_LAYOUT, *, hybrid: bool = False) -> float:
+        """What ingesting takes for alpha: the encoder's for the layout, or else the layout's."""
+        alphas = self._ingest_encoder().manifest.alphas
+        return layout_named(layout).chosen_alpha(None, hybrid=hybrid, defaults=alphas)
 
     def search(
         self,

@@ -76,6 +76,7 @@ class Layout(ABC):
         default_alpha: measured on development questions, see ``docs/evaluation.md``; 0 where a
             layout has no use for alpha.
         hybrid_alpha: the same beside a lexical vector, which takes a part of the queries' work.
+        alpha_of: the layout whose alphas are this one's too; itself where empty.
         multivectors: names of the vectors that have a row a text, and are scored by the best.
         by_language: which language a question is in matters.
         tunable: alpha and the languages' weights are chosen with each question.
@@ -84,6 +85,7 @@ class Layout(ABC):
     name: ClassVar[str]
     default_alpha: ClassVar[float]
     hybrid_alpha: ClassVar[float]
+    alpha_of: ClassVar[str] = ""
     multivectors: ClassVar[frozenset[str]] = frozenset()
     by_language: ClassVar[bool] = False
     tunable: ClassVar[bool] = False
@@ -156,14 +158,29 @@ class Layout(ABC):
         """The named vectors of every point of a collection with queries in these languages."""
         return list(self.dimensions(1, languages))
 
-    def chosen_alpha(self, alpha: float | None, *, hybrid: bool) -> float:
+    def chosen_alpha(
+        self,
+        alpha: float | None,
+        *,
+        hybrid: bool,
+        defaults: Mapping[str, Mapping[str, float]] | None = None,
+    ) -> float:
         """The alpha that a collection is built with: the one given, or the default.
+
+        Args:
+            alpha: the paper's, None for the default.
+            hybrid: beside a lexical vector.
+            defaults: the encoder's own, see :class:`~xqg_qdrant.models.manifest.EncoderManifest`.
 
         Raises:
             InputError: it is none, or the layout has no use for one.
         """
         if alpha is None:
-            return self.hybrid_alpha if hybrid else self.default_alpha
+            side, default = "dense", self.default_alpha
+            if hybrid:
+                side, default = "hybrid", self.hybrid_alpha
+            own = (defaults or {}).get(self.alpha_of or self.name, {})
+            return own.get(side, default) if self.default_alpha else 0.0
         checked = check_alpha(alpha)
         if self.default_alpha == 0.0 and checked != 0.0:
             raise InputError(f"layout {self.name!r} sums no queries, it has no alpha: leave it out")
@@ -271,6 +288,7 @@ class TunableLayout(Layout):
     name = "tunable"
     default_alpha = 0.1
     hybrid_alpha = 0.01
+    alpha_of = PerLanguageLayout.name
     by_language = True
     tunable = True
 

@@ -14,20 +14,22 @@ from tests.xquad import paragraph, write_language
 from xqg_qdrant import Client, Encoder
 from xqg_qdrant.corpus.xquad_r import read_xquad_r
 from xqg_qdrant.errors import InputError
-from xqg_qdrant.evaluation.bench import Addition, Bench, Setting, System, among
+from xqg_qdrant.evaluation.augmentations import compare_augmentations
+from xqg_qdrant.evaluation.bench import Bench, Setting, System, among
 from xqg_qdrant.evaluation.experiments import (
     BOTH,
+    MULTIVECTOR,
     NONE,
     QUERIES,
     SENTENCES,
     TRANSLATION,
-    compare_augmentations,
+    TUNABLE,
     sweep_alpha,
     sweep_languages,
     sweep_queries,
 )
 from xqg_qdrant.evaluation.measures import AVERAGE, MEASURES, rows_of, score
-from xqg_qdrant.evaluation.trials import open_trial
+from xqg_qdrant.evaluation.trials import Addition, open_trial
 from xqg_qdrant.evaluation.tuning import cross_validate, try_settings
 from xqg_qdrant.evaluation.xquad_r import evaluate_xquad_r
 from xqg_qdrant.fusion import fuse
@@ -70,7 +72,7 @@ def values(bench: Bench, system: System, setting: Setting = PLAIN) -> dict[str, 
 
 
 @pytest.mark.parametrize("layout", ["per-language", "fused"])
-@pytest.mark.parametrize("alpha", [0.0, 0.05, 0.3, 1.0])
+@pytest.mark.parametrize("alpha", [0.05, 1.0])
 def test_figures_are_those_of_a_collection(
     folder: Path, tiny_encoder: Encoder, layout: str, alpha: float
 ) -> None:
@@ -231,8 +233,9 @@ def test_sweep_of_languages(bench: Bench) -> None:
 
 
 def test_ways_to_augment_stand_beside_none_and_the_control(bench: Bench) -> None:
-    found = compare_augmentations(bench, measures=["MRR@10"], resamples=200)
-    names = [SENTENCES.name, QUERIES.name, TRANSLATION.name, BOTH.name]
+    found = compare_augmentations(bench, hybrid=False, measures=["MRR@10"], resamples=200)
+    ways = (SENTENCES, QUERIES, TUNABLE, MULTIVECTOR, TRANSLATION, BOTH)
+    names = [system.name for system in ways]
     pairs = dict.fromkeys((each.system, each.baseline) for each in found.comparisons)
     assert list(pairs) == [
         *((name, "none") for name in names),
@@ -240,6 +243,24 @@ def test_ways_to_augment_stand_beside_none_and_the_control(bench: Bench) -> None
     ]
     german = {row.system: row.value for row in found.rows if row.language == "de"}
     assert german["none"] < german[TRANSLATION.name]
+
+
+def test_each_way_stands_there_with_the_lexical_side_too(bench: Bench) -> None:
+    found = compare_augmentations(bench, measures=["MRR@10"], resamples=50)
+    systems = list(dict.fromkeys(row.system for row in found.rows))
+    dense, fused = systems[:7], systems[7:]
+    assert fused == [f"{name}, hybrid" for name in dense]
+    pairs = {(each.system, each.baseline) for each in found.comparisons}
+    assert pairs >= {(name, "none, hybrid") for name in fused[1:]}
+    assert pairs >= {(name, "own sentences, hybrid") for name in fused[2:]}
+    assert pairs >= set(zip(fused, dense, strict=True))
+    [tested] = [
+        each.t_test
+        for each in found.comparisons
+        if (each.system, each.baseline, each.language) == ("queries, hybrid", "queries", "average")
+    ]
+    assert tested.bonferroni == tested.p  # one comparison of its own
+    assert any(note.startswith("queries, tunable, hybrid: ") for note in found.notes)
 
 
 def test_other_data_sets_take_queries_from_a_file(tmp_path: Path, tiny_encoder: Encoder) -> None:

@@ -105,6 +105,42 @@ def test_curves_have_a_line_a_language(report: Report, tmp_path: Path) -> None:
     assert "ha: best 0.300 at alpha 0.5" in page
 
 
+def test_curves_of_systems_have_a_colour_each(report: Report, tmp_path: Path) -> None:
+    lines = dict.fromkeys(("fused", "per-language, hybrid"), ((0.0, 0.1), (0.5, 0.3)))
+    with_curve = replace(report, curves=[Curve("MRR@10 by alpha", "alpha", "MRR@10", lines)])
+    page = write_report(tmp_path, with_curve).read_text(encoding="utf-8")
+    assert 'class="line l0"' in page
+    assert 'class="line l1"' in page
+    assert "Thick: the average" not in page
+
+
+def test_hybrid_systems_have_a_chart_of_their_own_and_averages_an_overview(
+    report: Report, tmp_path: Path
+) -> None:
+    names = ("none", "queries", "none, hybrid", "queries, hybrid")
+    found = {name: scores(name, number) for number, name in enumerate(names)}
+    compared = [
+        each
+        for name, baseline in (
+            *((name, "none") for name in names[1:]),
+            ("queries, hybrid", "none, hybrid"),
+            ("queries, hybrid", "queries"),
+        )
+        for each in compare(found[name], found[baseline], resamples=50)
+    ]
+    rows = [row for each in found.values() for row in rows_of(each, resamples=50)]
+    whole = replace(report, rows=rows, comparisons=compared)
+    page = write_report(tmp_path, whole).read_text(encoding="utf-8")
+    assert page.index("<h3>Dense</h3>") < page.index("<h3>Hybrid: fused with the lexical")
+    assert page.count('<div class="tile ') == 2  # hybrid figures stand with the dense ones
+    assert "Minus none, MRR@10, average" in page
+    assert "Hybrid, minus the same without its lexical side, MRR@10, average" in page
+    assert "Minus none, hybrid" not in page  # one pair is no overview
+    parser = Strict()
+    parser.feed(page)
+    assert parser.open == []
+
+
 def test_tables_stand_in_front(report: Report, tmp_path: Path) -> None:
     table = Table("R@2kt <percent>", ("", "ha"), (("mine", "41.10*"),), "of the paper")
     page = write_report(tmp_path, replace(report, tables=[table])).read_text(encoding="utf-8")

@@ -69,6 +69,36 @@ def test_a_manifest_says_what_the_model_is(tmp_path: Path) -> None:
     manifest.verify_files()
 
 
+def test_alphas_are_told_and_change_no_vector(
+    folder: Path, change: Callable[[str, Any], None]
+) -> None:
+    before = read_encoder_manifest(folder)
+    assert before.alphas == {}
+    change("alphas", {"per-language": {"dense": 0.05, "hybrid": 1}, "fused": {}})
+    after = read_encoder_manifest(folder)
+    assert after.alphas == {"per-language": {"dense": 0.05, "hybrid": 1.0}, "fused": {}}
+    assert after.fingerprint == before.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("alphas", "message"),
+    [
+        ([0.1], "'alphas' must be an object"),
+        ({"fused": 0.1}, "'alphas.fused' must be an object of 'dense' and 'hybrid'"),
+        ({"fused": {"sparse": 0.1}}, "'alphas.fused' must be an object of 'dense' and 'hybrid'"),
+        ({"fused": {"dense": 1.5}}, "'alphas.fused': alpha is 1.5"),
+        ({"fused": {"dense": True}}, "'alphas.fused': alpha is True"),
+        ({"fused": {"dense": "0.1"}}, "'alphas.fused': alpha is '0.1'"),
+    ],
+)
+def test_what_is_no_alpha_is_refused(
+    folder: Path, change: Callable[[str, Any], None], alphas: object, message: str
+) -> None:
+    change("alphas", alphas)
+    with refuses(message):
+        read_encoder_manifest(folder)
+
+
 def test_hashes_may_stand_bare_and_in_capitals(
     folder: Path, change: Callable[[str, Any], None]
 ) -> None:

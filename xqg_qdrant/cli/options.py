@@ -108,7 +108,8 @@ alpha = click.option(
     "--alpha",
     type=float,
     callback=checked_alpha,
-    help=f"Weight of each query's vector, 0 to 1.  [default: {_DEFAULT_ALPHAS}]",
+    help="Weight of each query's vector, 0 to 1.  [default: the encoder's, or else "
+    f"{_DEFAULT_ALPHAS}]",
 )
 
 

@@ -11,7 +11,7 @@ from xqg_qdrant.evaluation.comparison import LEVEL, Comparison
 from xqg_qdrant.evaluation.experiments import Curve
 from xqg_qdrant.evaluation.measures import AVERAGE, Row
 
-SERIES = 6
+SERIES = 7
 """Colours that there are; systems beyond them begin again."""
 
 _STEPS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
@@ -34,14 +34,25 @@ class _Scale:
         return self.start + share * (self.end - self.start)
 
 
-def bars(rows: Sequence[Row], measure: str) -> str:
-    """A group of bars a language, a bar a system, with their intervals."""
+def top_of(rows: Sequence[Row], measure: str) -> float:
+    """How high bars and their intervals go: the scale that charts share."""
+    return max([row.high or row.value for row in rows if row.measure == measure], default=1.0)
+
+
+def bars(rows: Sequence[Row], measure: str, top: float | None = None) -> str:
+    """A group of bars a language, a bar a system, with their intervals.
+
+    Args:
+        rows: of all measures.
+        measure: the one that is shown.
+        top: see :func:`top_of`; that of these rows when None.
+    """
     taken = [row for row in rows if row.measure == measure]
     systems = list(dict.fromkeys(row.system for row in taken))
     languages = _average_last(row.language for row in taken)
     values = {(row.system, row.language): row for row in taken}
     height = 300.0
-    top = max([row.high or row.value for row in taken], default=1.0)
+    top = top_of(taken, measure) if top is None else top
     y = _Scale(0.0, _nice(top), height - _BOTTOM, _TOP)
     group = (_WIDTH - _LEFT - _RIGHT) / max(len(languages), 1)
     width = min(26.0, group * 0.82 / max(len(systems), 1))
@@ -70,10 +81,13 @@ def bars(rows: Sequence[Row], measure: str) -> str:
 
 
 def lines(curve: Curve) -> str:
-    """A line a language, thin, and the average, thick; places along x are evenly spaced."""
+    """A line a language, thin, and the average, thick; places along x are evenly spaced.
+
+    Where there is no average, lines are of systems, each in its colour.
+    """
     xs = sorted({x for points in curve.lines.values() for x, _ in points})
     names = _average_last(curve.lines)
-    height, right = 340.0, 96.0
+    height, right = 340.0, max(96.0, 26.0 + 7.0 * max(map(len, names), default=0))
     found = [value for points in curve.lines.values() for _, value in points]
     low, high = min(found, default=0.0), max(found, default=1.0)
     margin = max((high - low) * 0.06, 0.005)
@@ -84,9 +98,11 @@ def lines(curve: Curve) -> str:
         parts.append(_label(x(place), height - 30, f"{value:g}", "middle"))
     parts.append(_label((x(0) + x(len(xs) - 1)) / 2, height - 8, curve.x, "middle"))
     ends = []
-    for name in names:
+    for number, name in enumerate(names):
         points = curve.lines[name]
         kind = "average" if name == AVERAGE else "language"
+        if AVERAGE not in names:
+            kind = f"l{number % SERIES}"
         path = " ".join(f"{x(xs.index(at)):.1f},{y(value):.1f}" for at, value in points)
         best = max(points, key=lambda point: point[1])
         told = f"{name}: best {best[1]:.3f} at {curve.x} {best[0]:g}"
@@ -111,18 +127,19 @@ def reach_of(compared: Sequence[Comparison]) -> float:
     return max([abs(end) for each in compared for end in (each.low, each.high)], default=0.0)
 
 
-def forest(compared: Sequence[Comparison], reach: float) -> str:
-    """A row a language: the difference and its interval, filled where it is significant.
+def forest(compared: Sequence[Comparison], reach: float, *, by_system: bool = False) -> str:
+    """A row a comparison: the difference and its interval, filled where it is significant.
 
     Args:
-        compared: of one system, baseline and measure.
+        compared: of one system, baseline and measure, by language; or averages, by system.
         reach: see :func:`reach_of`.
+        by_system: rows are called by their systems.
     """
     height = _TOP + 22 * len(compared) + _BOTTOM
     reach = max(reach, 0.01) * 1.05
     step = next((each for each in _STEPS if reach / each < _MOST_TICKS), 0.5)
     ticks = [number * step for number in range(-int(reach / step), int(reach / step) + 1)]
-    left, right = 110, 210
+    left, right = 280 if by_system else 110, 210
     x = _Scale(-reach, reach, left, _WIDTH - right)
     bottom = height - _BOTTOM + 6
     parts = []
@@ -135,21 +152,22 @@ def forest(compared: Sequence[Comparison], reach: float) -> str:
         y = _TOP + 22 * number + 11
         significant = each.t_test.holm < LEVEL
         kind = ("up" if each.difference > 0 else "down") if significant else "flat"
-        average = each.language == AVERAGE
-        parts.append(_label(left - 12, y + 4, each.language, "end", bold=average))
+        strong = each.language == AVERAGE and not by_system
+        name = each.system if by_system else each.language
+        parts.append(_label(left - 12, y + 4, name, "end", bold=strong))
         told = (
-            f"{each.language}: {each.difference:+.3f} [{each.low:+.3f}, {each.high:+.3f}], "
+            f"{name}: {each.difference:+.3f} [{each.low:+.3f}, {each.high:+.3f}], "
             f"{each.better} questions better, {each.worse} worse"
         )
         parts.append(
             f'<g class="{kind}"><title>{escape(told)}</title>'
             f'<line x1="{x(each.low):.1f}" x2="{x(each.high):.1f}" y1="{y}" y2="{y}"/>'
-            f'<circle cx="{x(each.difference):.1f}" cy="{y}" r="{6 if average else 4.5}"/></g>'
+            f'<circle cx="{x(each.difference):.1f}" cy="{y}" r="{6 if strong else 4.5}"/></g>'
         )
         p = "p < .0001" if each.t_test.holm < 0.0001 else f"p = {each.t_test.holm:.4f}"
         text = f"{each.difference:+.3f}   {p}{' *' if significant else ''}"
-        parts.append(_label(_WIDTH - right + 18, y + 4, text, "start", bold=average))
-    return _svg(height, parts, "differences by language")
+        parts.append(_label(_WIDTH - right + 18, y + 4, text, "start", bold=strong))
+    return _svg(height, parts, "differences by system" if by_system else "differences by language")
 
 
 def _average_last(names: Iterator[str] | Mapping[str, object]) -> list[str]:

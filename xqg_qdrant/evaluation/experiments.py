@@ -7,9 +7,8 @@ no question is answered with a setting that was chosen on it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import product
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from xqg_qdrant.errors import InputError
 from xqg_qdrant.evaluation.bench import Bench, Setting, System, among
@@ -22,13 +21,19 @@ ALPHAS = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
 BETAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 MEASURES = ("MRR@10", "R@1", "R@10")
 
+RESTS = (0.0, 0.05, 0.1, 0.25, 0.5, 1.0)
+
 NONE = System("none")
 SENTENCES = System("own sentences", "sentences")
 QUERIES = System("queries", "queries")
+TUNABLE = System("queries, tunable", "queries", weighted=True)
+MULTIVECTOR = System("queries, multivector", "queries", maxsim=True)
 TRANSLATION = System("passage in the asker's language", translated=True)
 BOTH = System("both", "queries", translated=True)
 
 PER_LANGUAGE, FUSED = "per-language", "fused"
+HYBRID = ", hybrid"
+"""Ends the names of systems that are fused with the lexical ranking."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,8 @@ class Experiment:
         comparisons: of systems with baselines.
         curves: along what was varied.
         notes: what else there is to say, sentences.
+        alphas: those that an encoder should have, by layout for ``dense`` and ``hybrid``; empty
+            where none were looked for.
     """
 
     title: str
@@ -65,22 +72,32 @@ class Experiment:
     comparisons: tuple[Comparison, ...]
     curves: tuple[Curve, ...] = ()
     notes: tuple[str, ...] = ()
+    alphas: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def sweep_alpha(
     bench: Bench,
     *,
     layout: str = PER_LANGUAGE,
+    hybrid: bool = False,
     alphas: Sequence[float] = ALPHAS,
     measures: Sequence[str] = MEASURES,
     resamples: int = RESAMPLES,
 ) -> Experiment:
     """Every alpha, and what a cross-validated one gains over none.
 
+    Args:
+        bench: with queries.
+        layout: ``per-language`` or ``fused``.
+        hybrid: fused with the lexical ranking; at alpha 0 queries are in that all the same.
+        alphas: to try; 0 is always among them.
+        measures: their names; the first is what alpha is chosen by.
+        resamples: of intervals and tests.
+
     Raises:
         InputError: there are no queries, or an alpha is not from 0 to 1.
     """
-    system = _queries(bench, layout)
+    system, said = queries_system(bench, layout, hybrid=hybrid), told(layout, hybrid=hybrid)
     settings = [Setting(alpha) for alpha in sorted({0.0, *alphas})]
     tuned = cross_validate(bench, system, settings, measures)
     rows: list[Row] = []
@@ -90,11 +107,11 @@ def sweep_alpha(
     chosen = replace(tuned.scores, system="alpha by cross-validation")
     none = replace(tuned.points[0].scores, system="alpha 0")
     return Experiment(
-        f"alpha, {layout}",
+        f"alpha, {said}",
         (*rows, *rows_of(chosen, resamples=resamples)),
-        tuple(compare(chosen, none, resamples=resamples)),
-        tuple(_curve(f"{name} by alpha, {layout}", "alpha", name, rows) for name in measures),
-        (_chosen(system, tuned),),
+        compare_all([chosen], none, resamples),
+        tuple(_curve(f"{name} by alpha, {said}", "alpha", name, rows) for name in measures),
+        (chosen_of(system, tuned),),
     )
 
 
@@ -102,6 +119,7 @@ def sweep_queries(
     bench: Bench,
     *,
     layout: str = PER_LANGUAGE,
+    hybrid: bool = False,
     alpha: float | None = None,
     most: int | None = None,
     measures: Sequence[str] = MEASURES,
@@ -112,30 +130,32 @@ def sweep_queries(
     Args:
         bench: with queries.
         layout: ``per-language`` or ``fused``.
+        hybrid: fused with the lexical ranking.
         alpha: for every number; cross-validated for each when None.
         most: the largest number; all that there are when None.
         measures: their names.
         resamples: of intervals and tests.
 
     Raises:
-        InputError: there are no queries.
+        InputError: there are no queries, or their sums alone are known.
     """
-    full = _queries(bench, layout)
-    settings = _settings(ALPHAS if alpha is None else (alpha,))
-    none = _tuned(bench, NONE, [Setting()], measures, "0 queries").scores
-    found = [none]
+    full = queries_system(bench, layout, hybrid=hybrid)
+    settings = settings_of(ALPHAS if alpha is None else (alpha,))
+    none = replace(NONE, name="0 queries", hybrid=hybrid)
+    baseline = tuned_of(bench, none, [Setting()], measures).scores
+    found = [baseline]
     notes = []
     for number in range(1, min(most or bench.most_queries, bench.most_queries) + 1):
         name = f"{number} {'query' if number == 1 else 'queries'}"
         system = replace(full, name=name, first=number)
-        tuned = _tuned(bench, system, settings, measures, name)
+        tuned = tuned_of(bench, system, settings, measures)
         found.append(tuned.scores)
         if alpha is None:
-            notes.append(_chosen(system, tuned))
+            notes.append(chosen_of(system, tuned))
     rows = [row for scores in found for row in rows_of(scores, resamples=resamples)]
-    compared = _compare_all(found[1:], none, resamples)
+    compared = compare_all(found[1:], baseline, resamples)
     return Experiment(
-        f"queries a language, {layout}",
+        f"queries a language, {told(layout, hybrid=hybrid)}",
         tuple(rows),
         compared,
         tuple(_curve(f"{name} by queries a language", "queries", name, rows) for name in measures),
@@ -146,6 +166,7 @@ def sweep_queries(
 def sweep_languages(
     bench: Bench,
     *,
+    hybrid: bool = False,
     alpha: float | None = None,
     measures: Sequence[str] = MEASURES,
     resamples: int = RESAMPLES,
@@ -155,106 +176,79 @@ def sweep_languages(
     Raises:
         InputError: there are no queries.
     """
-    _queries(bench, FUSED)
+    queries_system(bench, FUSED, hybrid=hybrid)
     languages = bench.query_languages
     others = {own: [each for each in languages if each != own] for own in languages}
+    whose = {
+        "the asker's language": None,
+        "English alone": among(["en"]),
+        "all languages": among(languages),
+        "all but the asker's": among(others),
+    }
+    if "en" not in languages:
+        del whose["English alone"]
     systems = [
-        System("the asker's language", "queries"),
-        System("all languages", "queries", among(languages)),
-        System("all but the asker's", "queries", among(others)),
+        System(name, "queries", chosen, hybrid=hybrid, heard=chosen)
+        for name, chosen in whose.items()
     ]
-    if "en" in languages:
-        systems.insert(1, System("English alone", "queries", among(["en"])))
-    return _systems(
-        "languages of queries",
-        bench,
-        [(system, _settings(ALPHAS if alpha is None else (alpha,))) for system in systems],
-        measures,
-        resamples,
+    none = replace(NONE, hybrid=hybrid)
+    baseline = tuned_of(bench, none, [Setting()], measures).scores
+    settings = settings_of(ALPHAS if alpha is None else (alpha,))
+    found, notes = [baseline], []
+    for system in systems:
+        tuned = tuned_of(bench, system, settings, measures)
+        found.append(tuned.scores)
+        if alpha is None:
+            notes.append(chosen_of(system, tuned))
+    return Experiment(
+        told("languages of queries", hybrid=hybrid),
+        tuple(row for scores in found for row in rows_of(scores, resamples=resamples)),
+        compare_all(found[1:], baseline, resamples),
+        (),
+        tuple(notes),
     )
 
 
-def compare_augmentations(
-    bench: Bench,
-    *,
-    layout: str = PER_LANGUAGE,
-    measures: Sequence[str] = MEASURES,
-    resamples: int = RESAMPLES,
-) -> Experiment:
-    """None, own sentences, queries, the passage in the asker's language, and both.
+def told(layout: str, *, hybrid: bool) -> str:
+    """A layout, or what else there is, as titles name it."""
+    return layout + HYBRID if hybrid else layout
 
-    Each system is compared with none, and those that cost something with the own sentences, which
-    cost nothing.
+
+def queries_system(bench: Bench, layout: str, *, hybrid: bool = False) -> System:
+    """What a layout does with queries; the lexical side hears the asker's in either.
+
+    Raises:
+        InputError: there are no queries, or no such layout is fused in memory.
     """
-    systems: list[tuple[System, list[Setting]]] = []
-    if bench.trial.sentences:
-        systems.append((SENTENCES, _settings(ALPHAS)))
-    if bench.trial.queries:
-        systems.append((_queries(bench, layout), _settings(ALPHAS)))
-    if bench.trial.translations:
-        systems.append((TRANSLATION, [Setting(0.0, beta) for beta in BETAS]))
-    if bench.trial.queries and bench.trial.translations:
-        both = replace(_queries(bench, layout), name=BOTH.name, translated=True)
-        grid = product((0.0, 0.01, 0.05, 0.1, 0.2, 0.3), (0.0, 0.2, 0.4, 0.6, 0.8))
-        systems.append((both, [Setting(*pair) for pair in sorted(grid)]))
-    if not systems:
-        raise InputError("there is nothing to augment with: neither queries nor sentences")
-    return _systems("ways to augment", bench, systems, measures, resamples)
-
-
-def _systems(
-    title: str,
-    bench: Bench,
-    systems: Sequence[tuple[System, Sequence[Setting]]],
-    measures: Sequence[str],
-    resamples: int,
-) -> Experiment:
-    """Systems, cross-validated, beside none and beside the control where it is among them."""
-    none = _tuned(bench, NONE, [Setting()], measures, NONE.name).scores
-    found, notes = [], []
-    for system, settings in systems:
-        tuned = _tuned(bench, system, settings, measures, system.name)
-        found.append(tuned.scores)
-        if len(settings) > 1:
-            notes.append(_chosen(system, tuned))
-    compared = list(_compare_all(found, none, resamples))
-    control = next((scores for scores in found if scores.system == SENTENCES.name), None)
-    if control is not None:
-        rest = [scores for scores in found if scores is not control]
-        compared += _compare_all(rest, control, resamples)
-    rows = [row for scores in (none, *found) for row in rows_of(scores, resamples=resamples)]
-    return Experiment(title, tuple(rows), tuple(compared), (), tuple(notes))
-
-
-def _tuned(
-    bench: Bench, system: System, settings: Sequence[Setting], measures: Sequence[str], name: str
-) -> Tuned:
-    if len(settings) == 1:
-        [point] = try_settings(bench, system, settings, measures)
-        n = len(point.scores.questions)
-        tuned = Tuned(point.scores, (point,), ((point.setting, n),), point.setting)
-    else:
-        tuned = cross_validate(bench, system, settings, measures)
-    return replace(tuned, scores=replace(tuned.scores, system=name))
-
-
-def _queries(bench: Bench, layout: str) -> System:
     if not bench.trial.queries:
         raise InputError("there are no queries to augment with")
     if layout == PER_LANGUAGE:
-        return QUERIES
+        return replace(QUERIES, hybrid=hybrid)
     if layout == FUSED:
-        return replace(QUERIES, languages=among(bench.query_languages))
+        return replace(QUERIES, hybrid=hybrid, languages=among(bench.query_languages))
     raise InputError(f"unknown layout {layout!r}: choose {PER_LANGUAGE} or {FUSED}")
 
 
-def _settings(alphas: Sequence[float]) -> list[Setting]:
+def settings_of(alphas: Sequence[float]) -> list[Setting]:
+    """One setting an alpha, those that change least first."""
     return [Setting(alpha) for alpha in sorted(set(alphas))]
 
 
-def _compare_all(
+def tuned_of(
+    bench: Bench, system: System, settings: Sequence[Setting], measures: Sequence[str]
+) -> Tuned:
+    """A system, cross-validated where there is a choice."""
+    if len(settings) == 1:
+        [point] = try_settings(bench, system, settings, measures)
+        n = len(point.scores.questions)
+        return Tuned(point.scores, (point,), ((point.setting, n),), point.setting)
+    return cross_validate(bench, system, settings, measures)
+
+
+def compare_all(
     systems: Sequence[Scores], baseline: Scores, resamples: int
 ) -> tuple[Comparison, ...]:
+    """Systems beside one baseline, corrected for how many they are; none without resamples."""
     if not resamples:
         return ()
     found = [row for each in systems for row in compare(each, baseline, resamples=resamples)]
@@ -271,10 +265,14 @@ def _curve(title: str, x: str, measure: str, rows: Sequence[Row]) -> Curve:
     return Curve(title, x, measure, {name: tuple(points) for name, points in lines.items()})
 
 
-def _chosen(system: System, tuned: Tuned) -> str:
+def chosen_of(system: System, tuned: Tuned) -> str:
+    """What cross-validation chose, and what is best over all questions, as a sentence."""
+
     def said(setting: Setting) -> str:
         parts = [f"alpha {setting.alpha:g}"] if system.source else []
-        return ", ".join([*parts, *([f"beta {setting.beta:g}"] if system.translated else [])])
+        parts += [f"beta {setting.beta:g}"] if system.translated else []
+        parts += [f"other languages at {setting.rest:g}"] if system.weighted else []
+        return ", ".join(parts)
 
     total = sum(count for _, count in tuned.chosen)
     average = max(point.average for point in tuned.points)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
 from xqg_qdrant.evaluation import charts
 from xqg_qdrant.evaluation.comparison import LEVEL, Comparison, PValues
+from xqg_qdrant.evaluation.experiments import HYBRID
 from xqg_qdrant.evaluation.measures import AVERAGE, Row
 
 if TYPE_CHECKING:
@@ -16,10 +18,11 @@ if TYPE_CHECKING:
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1b2330;--soft:#5b6676;--line:#d9dee6;--ground:#f6f7f9;
 --card:#fff;--band:#eef2f8;--c0:#7a8699;--c1:#2f6fde;--c2:#e0862b;--c3:#1d9a78;--c4:#b0489f;
---c5:#8a6d3b;--good:#15805f;--bad:#c0392b}
+--c5:#8a6d3b;--c6:#5b51c9;--good:#15805f;--bad:#c0392b}
 @media (prefers-color-scheme:dark){:root{--ink:#e8ecf2;--soft:#9aa6b6;--line:#333c49;
 --ground:#12161c;--card:#1a2029;--band:#222a36;--c0:#8b97a9;--c1:#6aa0ff;--c2:#f2a755;--c3:#45c9a2;
---c4:#d683c8;--c5:#c4a46c;--good:#45c9a2;--bad:#ff7a6b}}
+--c4:#d683c8;--c5:#c4a46c;--c6:#a29bf5;
+--good:#45c9a2;--bad:#ff7a6b}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--ground);color:var(--ink);
 font:15px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif}
@@ -67,6 +70,8 @@ a{color:var(--c1)}
 @media print{body{background:#fff}section,.tile{break-inside:avoid}}
 """ + "".join(
     f"svg .s{n}{{fill:var(--c{n})}}.k{n}{{background:var(--c{n})}}.t{n}{{--key:var(--c{n})}}"
+    f"svg .l{n} polyline{{stroke:var(--c{n});stroke-width:2.5;stroke-opacity:1}}"
+    f"svg .l{n} circle{{fill:var(--c{n})}}"
     for n in range(charts.SERIES)
 )
 
@@ -110,20 +115,21 @@ def _headline(rows: Sequence[Row]) -> list[Row]:
 
 def _tiles(report: Report) -> str:
     rows = _headline(report.rows)
-    if report.curves:
+    if any(AVERAGE in curve.lines for curve in report.curves):
         rows = _ends_of(rows)
+    values = {row.system: row for row in rows}
     by_system = {
         each.system: each
         for each in reversed(report.comparisons)
         if each.measure == report.rows[0].measure and each.language in (AVERAGE, rows[0].language)
     }
-    systems = list(dict.fromkeys(row.system for row in report.rows))
     tiles = []
-    for row in rows:
+    for number, row in enumerate(row for row in rows if _twin(row.system, values) is None):
         interval = "" if row.low is None else f"95 %: {row.low:.3f} to {row.high:.3f}"
-        compared = by_system.get(row.system)
-        gain = "" if compared is None else _gain(compared)
-        number = rows.index(row) if report.curves else systems.index(row.system)
+        gain = _gain(by_system.get(row.system))
+        fused = values.get(row.system + HYBRID)
+        if fused is not None:
+            gain += f"<br><b>{fused.value:.3f}</b> hybrid{_gain(by_system.get(fused.system))}"
         tiles.append(
             f'<div class="tile t{number % charts.SERIES}"><div class="name">'
             f"{escape(row.system)}</div>"
@@ -133,13 +139,21 @@ def _tiles(report: Report) -> str:
     return f'<div class="tiles">{"".join(tiles)}</div>'
 
 
+def _twin(system: str, systems: Collection[str]) -> str | None:
+    """The system without its lexical side, where that stands there too."""
+    twin = system.removesuffix(HYBRID)
+    return twin if twin != system and twin in systems else None
+
+
 def _ends_of(rows: list[Row]) -> list[Row]:
     """Of a sweep: without, the best, and the last, which was cross-validated or has them all."""
     best = max(rows, key=lambda row: row.value)
     return list({row.system: row for row in (rows[0], best, rows[-1])}.values())
 
 
-def _gain(compared: Comparison) -> str:
+def _gain(compared: Comparison | None) -> str:
+    if compared is None:
+        return ""
     kind = "soft"
     if compared.t_test.holm < LEVEL:
         kind = "good" if compared.difference > 0 else "bad"
@@ -155,12 +169,16 @@ def _comparisons(compared: Sequence[Comparison], measures: Sequence[str], *, sho
     parts = [
         "<section><h2>Differences</h2>"
         '<p class="soft">Dots are differences of means, lines their 95 % bootstrap intervals; '
-        f"filled where the paired t-test, corrected by Holm over the languages, is below {LEVEL}."
-        "</p>"
+        f"filled where the paired t-test, by Holm (over the languages; averages, over the "
+        f"systems beside one baseline), is below {LEVEL}.</p>"
     ]
     pairs = list(dict.fromkeys((each.system, each.baseline) for each in compared))
     first = next(measure for measure in measures if any(c.measure == measure for c in compared))
     reach = charts.reach_of([each for each in compared if each.measure == first])
+    if len(pairs) > _OPEN:
+        overview = _overview([each for each in compared if each.measure == first], reach)
+        shown = 0 if overview else shown
+        parts += overview
     for number, (system, baseline) in enumerate(pairs):
         taken = [
             each
@@ -214,6 +232,23 @@ def _comparisons(compared: Sequence[Comparison], measures: Sequence[str], *, sho
     return "".join(parts)
 
 
+def _overview(compared: Sequence[Comparison], reach: float) -> list[str]:
+    """All systems beside each baseline, on average; the hybrid ones beside their dense twins."""
+    averages = [each for each in compared if each.language == AVERAGE]
+    counts = Counter(each.baseline for each in averages)
+    groups: dict[str, list[Comparison]] = {}
+    for each in averages:
+        alone = counts[each.baseline] == 1 and _twin(each.system, {each.baseline})
+        heading = "Hybrid, minus the same without its lexical side" if alone else ""
+        if alone or counts[each.baseline] > 1:
+            groups.setdefault(heading or f"Minus {each.baseline}", []).append(each)
+    return [
+        f"<h3>{escape(heading)}, {escape(found[0].measure)}, average</h3>"
+        f"{charts.forest(found, reach, by_system=True)}"
+        for heading, found in groups.items()
+    ]
+
+
 _OPEN = 3
 """Charts of comparisons that are shown at once; others are a click away."""
 
@@ -226,22 +261,37 @@ def _curve_section(report: Report) -> list[str]:
     )
     return [
         f"<section><h2>{escape(first.title)}</h2>"
-        '<p class="soft">Thick: the average; thin: each language.</p>'
-        f"{charts.lines(first)}{more}</section>"
+        + (
+            '<p class="soft">Thick: the average; thin: each language.</p>'
+            * (AVERAGE in first.lines)
+        )
+        + f"{charts.lines(first)}{more}</section>"
     ]
 
 
 def _bars(rows: Sequence[Row], measures: Sequence[str]) -> list[str]:
     first, *others = measures
     more = "".join(
-        f"<details><summary>{escape(each)}</summary>{charts.bars(rows, each)}</details>"
+        f"<details><summary>{escape(each)}</summary>{_bars_of(rows, each)}</details>"
         for each in others
     )
     return [
         f"<section><h2>{escape(first)} by language</h2>"
         '<p class="soft">Whiskers are 95 % bootstrap intervals.</p>'
-        f"{charts.bars(rows, first)}{more}</section>"
+        f"{_bars_of(rows, first)}{more}</section>"
     ]
+
+
+def _bars_of(rows: Sequence[Row], measure: str) -> str:
+    """One chart; two of the same scale and colours where systems stand there hybrid too."""
+    names = {row.system for row in rows}
+    hybrid = {name for name in names if _twin(name, names) is not None}
+    if not hybrid:
+        return charts.bars(rows, measure)
+    top = charts.top_of(rows, measure)
+    dense = charts.bars([row for row in rows if row.system not in hybrid], measure, top)
+    fused = charts.bars([row for row in rows if row.system in hybrid], measure, top)
+    return f"<h3>Dense</h3>{dense}<h3>Hybrid: fused with the lexical ranking</h3>{fused}"
 
 
 def _own_table(table: Table) -> str:

@@ -64,7 +64,9 @@ def retrieve_xquad_r(
     depth = depth_of(measures)
     counted = data.of_articles(articles)
     chosen = layout_named(layout)
-    alpha = chosen.chosen_alpha(alpha, hybrid=hybrid)
+    if alpha is None:
+        alpha = client.default_alpha(layout, hybrid=hybrid)
+    chosen.chosen_alpha(alpha, hybrid=hybrid)  # for its checks
     if augment == "none":
         folds: list[tuple[list[GeneratedQuery], Sequence[PlacedQuestion]]] = [([], counted)]
     elif augment == "sentences":

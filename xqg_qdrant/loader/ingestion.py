@@ -95,7 +95,8 @@ def ingest(
         layout: a name in :data:`xqg_qdrant.layouts.LAYOUTS`.
         hybrid: keep a lexical vector of every passage and its queries too, see
             :mod:`xqg_qdrant.lexical`.
-        alpha: the paper's, from 0 to 1; the layout's default when None.
+        alpha: the paper's, from 0 to 1; the encoder's for this layout when None, or else the
+            layout's.
         languages: that later ingests will bring queries in, beside those of ``queries``.
         generator: what wrote the queries, in your words; kept in the manifest.
         storage: how the engine keeps the vectors; what it leaves open is as the collection has it,
@@ -122,7 +123,7 @@ def ingest(
     began = time.monotonic()
     check_collection_name(collection)
     chosen = layout_named(layout)
-    alpha = chosen.chosen_alpha(alpha, hybrid=hybrid)
+    alpha = chosen.chosen_alpha(alpha, hybrid=hybrid, defaults=encoder.manifest.alphas)
     if isinstance(batch_size, bool) or not 1 <= batch_size <= MAX_BATCH_SIZE:
         raise InputError(f"batch_size is {batch_size}: give a number from 1 to {MAX_BATCH_SIZE:,}")
     if drop_previous and not replace:

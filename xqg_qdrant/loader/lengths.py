@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 
 from xqg_qdrant.corpus.staging import Augmented, Staging
 from xqg_qdrant.lexical import LexicalSettings, count_terms
 from xqg_qdrant.models.encoder import passage_text
 
 _BATCH = 256
+
+Document = tuple[str, Sequence[str], Sequence[str]]
+"""Text of a passage, its queries, and their languages, as lexical vectors are made of them."""
 
 
 def mean_lengths(
@@ -19,21 +22,27 @@ def mean_lengths(
 
     A pass over all of the staged input, before the one that loads it.
     """
+    documents = (texts_of(each) for batch in staging.batches(_BATCH) for each in batch)
+    means = mean_lengths_of(documents, settings)
+    return {field: means.get(field, 1.0) for field in sorted(fields)}
+
+
+def mean_lengths_of(documents: Iterable[Document], settings: LexicalSettings) -> dict[str, float]:
+    """The mean number of terms in each field, over the documents that have any in it."""
     totals: Counter[str] = Counter()
     passages: Counter[str] = Counter()
-    for batch in staging.batches(_BATCH):
-        for each in batch:
-            for field, count in count_terms(settings, *texts_of(each)).items():
-                totals[field] += count
-                passages[field] += count > 0
+    for document in documents:
+        for field, count in count_terms(settings, *document).items():
+            totals[field] += count
+            passages[field] += count > 0
     return {
-        field: totals[field] / passages[field] if passages[field] else 1.0
-        for field in sorted(fields)
+        field: total / passages[field] if passages[field] else 1.0
+        for field, total in totals.items()
     }
 
 
-def texts_of(each: Augmented) -> tuple[str, list[str], list[str]]:
-    """Text, queries and their languages, as lexical vectors are made of them."""
+def texts_of(each: Augmented) -> Document:
+    """The document of a passage and its queries."""
     queries = each.queries
     return (
         passage_text(each.passage),

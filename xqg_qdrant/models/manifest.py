@@ -7,12 +7,13 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from xqg_qdrant.corpus.jsonl import read_json_object
 from xqg_qdrant.errors import InputError, ModelError
+from xqg_qdrant.fusion import check_alpha
 from xqg_qdrant.models.external_data import check_external_data
 
 MANIFEST_FILE = "manifest.json"
@@ -117,6 +118,9 @@ class EncoderManifest(ModelManifest):
         query: how questions and generated queries are prepared.
         passage: how passages are prepared.
         pad_token_id: what shorter texts of a batch are filled up with.
+        alphas: the alphas that collections of its vectors are built with unless told otherwise: by
+            layout for ``dense`` and for ``hybrid`` search, as ``xqg sweep defaults`` finds them.
+            The layouts' own where there are none.
     """
 
     kind: ClassVar[str] = "encoder"
@@ -126,6 +130,7 @@ class EncoderManifest(ModelManifest):
     query: TextKind
     passage: TextKind
     pad_token_id: int
+    alphas: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -246,6 +251,7 @@ def _encoder_manifest(folder: Path, field: _Fields) -> EncoderManifest:
         query=field.text_kind("query"),
         passage=field.text_kind("passage"),
         pad_token_id=field.whole("pad_token_id", 0, 2**31),
+        alphas=field.alphas("alphas"),
     )
 
 
@@ -357,6 +363,19 @@ class _Fields:
             raise ModelError(f"{self.path}: '{name}.prefix' must be a string")
         length = self._whole(value.get("max_length"), f"{name}.max_length", 2, MAX_LENGTH)
         return TextKind(prefix, length)
+
+    def alphas(self, name: str) -> dict[str, dict[str, float]]:
+        found: dict[str, dict[str, float]] = {}
+        for layout, sides in self.mapping(name).items():
+            if not isinstance(sides, dict) or not sides.keys() <= {"dense", "hybrid"}:
+                raise ModelError(
+                    f"{self.path}: '{name}.{layout}' must be an object of 'dense' and 'hybrid'"
+                )
+            try:
+                found[layout] = {side: check_alpha(alpha) for side, alpha in sides.items()}
+            except InputError as error:
+                raise ModelError(f"{self.path}: '{name}.{layout}': {error}") from None
+        return found
 
     def files(self, *needed: str) -> dict[str, str]:
         hashes: dict[str, str] = {}

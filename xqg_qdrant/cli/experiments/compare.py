@@ -8,14 +8,23 @@ import click
 
 from xqg_qdrant.cli.experiments import shared
 from xqg_qdrant.corpus.xquad_r import POOL_LANGUAGE
-from xqg_qdrant.evaluation.experiments import compare_augmentations
+from xqg_qdrant.evaluation.augmentations import compare_augmentations
 
 
 @click.command("compare")
 @shared.layout
+@click.option(
+    "--hybrid/--no-hybrid",
+    default=True,
+    show_default=True,
+    help="Each of them fused with the lexical ranking too.",
+)
 @shared.experiment
-def compare(layout: str, **arguments: Any) -> None:
+def compare(layout: str, hybrid: bool, **arguments: Any) -> None:
     """Ways to augment, side by side: none, own sentences, queries, translated passages, both.
+
+    Queries are summed (--layout), summed with weights for the other languages' (tunable), or the
+    best of them counts (multivector); and all of it stands there with the lexical ranking too.
 
     Own sentences are the control that costs nothing: what queries gain must be held against it.
     On XQuAD-R its human translations stand for a perfect translator, and other people's questions
@@ -30,8 +39,12 @@ def compare(layout: str, **arguments: Any) -> None:
     to = shared.setup(arguments)
     to.run(
         "Ways to augment",
-        lambda bench: compare_augmentations(
-            bench, layout=layout, measures=to.measures, resamples=to.resamples
+        lambda bench, _: compare_augmentations(
+            bench,
+            layout=layout,
+            hybrid=hybrid,
+            measures=to.measures,
+            resamples=to.resamples,
         ),
         sentences=True,
         translations=(to.folder / f"{POOL_LANGUAGE}.json").is_file(),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from xqg_qdrant.cli import options
 from xqg_qdrant.cli.evaluate.shared import (
@@ -18,6 +20,7 @@ from xqg_qdrant.cli.evaluate.shared import (
 )
 from xqg_qdrant.cli.evaluate.xquad_r import articles_option
 from xqg_qdrant.corpus.catalogue import CATALOGUE
+from xqg_qdrant.engine import open_engine
 from xqg_qdrant.evaluation.bench import Bench
 from xqg_qdrant.evaluation.comparison import LEVEL, Comparison
 from xqg_qdrant.evaluation.experiments import (
@@ -25,12 +28,17 @@ from xqg_qdrant.evaluation.experiments import (
     MEASURES,
     PER_LANGUAGE,
     Experiment,
+    told,
 )
 from xqg_qdrant.evaluation.measures import AVERAGE, Row
 from xqg_qdrant.evaluation.report import Report, write_report
 from xqg_qdrant.evaluation.statistics import SEED
-from xqg_qdrant.evaluation.trials import open_trial
-from xqg_qdrant.models.manifest import DEFAULT_ENCODER
+from xqg_qdrant.evaluation.stored import Stored, read_manifests, read_stored
+from xqg_qdrant.evaluation.trials import Trial, open_trial
+from xqg_qdrant.models.manifest import DEFAULT_ENCODER, MANIFEST_FILE
+
+if TYPE_CHECKING:
+    from xqg_qdrant.models.encoder import Encoder
 
 layout = click.option(
     "--layout",
@@ -40,9 +48,26 @@ layout = click.option(
     help="per-language: the asker's queries alone. fused: those of all languages, as in the paper.",
 )
 
+hybrid = click.option(
+    "--hybrid/--no-hybrid",
+    default=None,
+    help="Fuse with the lexical ranking.  [default: as the collection is; no without one]",
+)
+
 _OPTIONS = (
     click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path)),
-    options.encoder(DEFAULT_ENCODER),
+    click.option(
+        "-c",
+        "--collection",
+        "collections",
+        multiple=True,
+        metavar="NAME",
+        help="Read passages and queries from this collection of the data set's passages, encode "
+        "the questions alone. Give one a fold where the data set's own questions augment.",
+    ),
+    options.location("--from"),
+    options.api_key,
+    options.encoder(f"the collection's; else {DEFAULT_ENCODER}"),
     click.option(
         "--queries",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -73,6 +98,9 @@ class Setup:
 
     Attributes:
         folder: of the data set.
+        collections: that passages and queries are read from, one a fold; encoded without any.
+        location: of the collections.
+        api_key: of a server.
         encoder: its name or folder.
         queries: file of generated queries.
         articles: of XQuAD-R, whose questions are asked.
@@ -83,9 +111,13 @@ class Setup:
         threads: of the encoder.
         as_json: print JSON.
         quiet: no progress bar.
+        hybrid: fused with the lexical ranking; as the collection is when None.
     """
 
     folder: Path
+    collections: tuple[str, ...]
+    location: str
+    api_key: str | None
     encoder: str | None
     queries: Path | None
     articles: tuple[int, int] | None
@@ -96,38 +128,52 @@ class Setup:
     threads: int | None
     as_json: bool
     quiet: bool
+    hybrid: bool | None = None
 
     def run(
         self,
         title: str,
-        find: Callable[[Bench], Experiment],
+        find: Callable[[Bench, bool], Experiment],
         *,
+        singles: bool = False,
         sentences: bool = False,
         translations: bool = False,
     ) -> None:
-        """Encode the data once, run an experiment, and print what it found."""
-        from xqg_qdrant.models.encoder import Encoder
+        """Encode or read the data once, run an experiment, and print what it found.
 
+        Args:
+            title: of the report.
+            find: the experiment, told whether it is hybrid.
+            singles: it needs each query's own vector.
+            sentences: it needs the passages' own sentences.
+            translations: it needs the passages in the askers' languages.
+        """
         trial = open_trial(
             self.folder,
             queries=self.queries,
             articles=self.articles,
             split=self.split,
+            augmented=not self.collections,
             sentences=sentences,
             translations=translations,
         )
-        encoder = Encoder.load(self.encoder or DEFAULT_ENCODER, threads=self.threads)
+        encoder, stored = self._read(trial, singles=singles)
+        trial = trial if stored is None else stored.trial
         with options.progress_bar(quiet=self.quiet) as show:
-            bench = Bench(encoder, trial, progress=show)
-        found = find(bench)
+            bench = Bench(encoder, trial, stored=stored, progress=show)
+        hybrid = self.hybrid
+        if hybrid is None:
+            hybrid = stored is not None and stored.hybrid
+        if hybrid and stored is not None:
+            stored.lexical.require_known(self.collections[0])
+        found = find(bench, hybrid)
         settings = {
             "experiment": found.title,
             "encoder": f"{encoder.name} ({encoder.fingerprint[:12]})",
             "data set": f"{trial.name} at {self.folder}",
             "passages": f"{len(trial.passages):,}",
             "questions": f"{len(trial.asked):,}",
-            "queries": f"{len(trial.queries):,}, "
-            + ("of the data set, in two folds" if self.queries is None else str(self.queries)),
+            "queries": f"{len(trial.queries):,}, {self._source(stored)}",
             "articles": "all" if self.articles is None else "{}-{}".format(*self.articles),
             "search": "exact, in memory",
             "resamples": f"{self.resamples:,}, seed {SEED}",
@@ -154,6 +200,7 @@ class Setup:
                     "rows": [row.to_json() for row in found.rows],
                     "comparisons": [row.to_json() for row in found.comparisons],
                     "notes": list(found.notes),
+                    **({"alphas": found.alphas} if found.alphas else {}),
                 }
             )
             return
@@ -165,11 +212,45 @@ class Setup:
         _print_differences(found.comparisons, self.measures[0])
         for note in found.notes:
             click.echo(f"\n{note}")
+        if found.alphas:
+            said = json.dumps({"alphas": found.alphas})
+            click.echo(f"\nFor the encoder's {MANIFEST_FILE}: {said.removeprefix('{')[:-1]}")
+
+    def _read(self, trial: Trial, *, singles: bool) -> tuple[Encoder, Stored | None]:
+        """The encoder, and what the collections keep where there are any."""
+        from xqg_qdrant.models.encoder import Encoder
+
+        if not self.collections:
+            return Encoder.load(self.encoder or DEFAULT_ENCODER, threads=self.threads), None
+        with open_engine(self.location, api_key=self.api_key) as engine:
+            manifest = read_manifests(engine, self.collections, singles=singles)[0]
+            encoder = Encoder.load(self.encoder or manifest.encoder, threads=self.threads)
+            return encoder, read_stored(engine, self.collections, trial, encoder, singles=singles)
+
+    def _source(self, stored: Stored | None) -> str:
+        """Where queries are from."""
+        if stored is None:
+            return "of the data set, in two folds" if self.queries is None else str(self.queries)
+        layout = told(stored.manifests[0].layout, hybrid=stored.hybrid)
+        source = f"read from {', '.join(self.collections)} ({layout}) at {self.location}"
+        if not stored.met:
+            return source
+        return f"{source}; {stored.met:,} questions are word for word among those of their passage"
 
 
 def setup(arguments: dict[str, Any]) -> Setup:
-    """The :class:`Setup` of a command's arguments."""
-    return Setup(**arguments)
+    """The :class:`Setup` of a command's arguments.
+
+    Raises:
+        UsageError: options that do not go together were given.
+    """
+    made = Setup(**arguments)
+    given = click.get_current_context().get_parameter_source("location")
+    if given is ParameterSource.COMMANDLINE and not made.collections:
+        raise click.UsageError("--from says where --collection is: give that too")
+    if made.collections and made.queries is not None:
+        raise click.UsageError("--collection has queries of its own: leave --queries out")
+    return made
 
 
 def _print_systems(rows: Sequence[Row], measures: Sequence[str]) -> None:
