@@ -79,6 +79,7 @@ class EdgeEngine(Engine):
         self.root = root
         self.location = str(root)
         self._shards: dict[str, edge.EdgeShard] = {}
+        self._opened: dict[str, tuple[int, int] | None] = {}
         self._shapes: dict[str, Shape] = {}
         self._lock = threading.RLock()
         self._process = os.getpid()
@@ -121,15 +122,7 @@ class EdgeEngine(Engine):
         path = self._document(name, key)
         if not path.is_file():
             return None
-        fix = f"remove {path} only if you know what it held, or build the collection again"
-        try:
-            row = read_json_object(path)
-        except InputError as error:
-            raise StorageError(f"{error}: the file is damaged; {fix}") from None
-        value = row.get("value")
-        if not isinstance(value, dict) or row.get("sha256") != _checksum(value):
-            raise StorageError(f"{path}: its checksum does not fit, the file is damaged; {fix}")
-        return value
+        return _read_sealed(path, name)
 
     def write_document(self, name: str, key: str, value: Mapping[str, Any]) -> None:
         """Keep a JSON object with the collection; see :class:`Engine`."""
@@ -175,6 +168,7 @@ class EdgeEngine(Engine):
         """Bring all that was acknowledged to the disk itself."""
         with self._shard(name) as shard:
             shard.flush()
+        self._require_folder(name)
 
     def optimize(self, name: str) -> None:
         """Merge segments and build the HNSW graphs; holds the GIL for as long as it takes."""
@@ -183,6 +177,7 @@ class EdgeEngine(Engine):
         with self._shard(name) as shard:
             shard.optimize()
             shard.flush()
+        self._require_folder(name)
 
     def close(self) -> None:
         """Close all collections; a temporary folder is removed."""
@@ -203,6 +198,12 @@ class EdgeEngine(Engine):
     ) -> None:
         self.ensure_space(name, 0)
         hidden = self.root / f"{_HIDDEN[0]}{name}-{uuid.uuid4().hex}"
+        if (self.root / name).exists() and not self.exists(name):
+            raise StorageError(
+                f"{self.root / name} is in the way: it holds no {_DESCRIPTION}, so it is no "
+                "collection, or what is left of one. Move it away or remove it, then run the same "
+                "again"
+            )
         with self._lock, _storage(f"make a collection in {self.root}"):
             self.root.mkdir(parents=True, exist_ok=True)
             self._sweep()
@@ -219,8 +220,9 @@ class EdgeEngine(Engine):
                     shard.close()
                 for key, value in documents.items():
                     _write_atomically(hidden / _DOCUMENTS / f"{key}.json", _sealed(value))
-                _write_atomically(hidden / _DESCRIPTION, to_description(shape))
+                _write_atomically(hidden / _DESCRIPTION, _sealed(to_description(shape)))
                 hidden.rename(self.root / name)
+                _sync_folder(self.root)
             except OSError:
                 if self.exists(name):  # made by another process meanwhile
                     raise CollectionExists(
@@ -248,14 +250,9 @@ class EdgeEngine(Engine):
     def _shape(self, name: str) -> Shape:
         if name not in self._shapes:
             self.require(name)
-            try:
-                row = read_json_object(self.root / name / _DESCRIPTION)
-                self._shapes[name] = from_description(row)
-            except (InputError, KeyError, AttributeError, TypeError, ValueError) as error:
-                raise StorageError(
-                    f"{self.root / name / _DESCRIPTION} is damaged ({error}): "
-                    "delete the collection by name and build it again"
-                ) from None
+            self._shapes[name] = from_description(
+                _read_sealed(self.root / name / _DESCRIPTION, name)
+            )
         return self._shapes[name]
 
     def _upsert(self, name: str, points: Sequence[Point]) -> None:
@@ -299,14 +296,37 @@ class EdgeEngine(Engine):
         with self._lock:
             if name not in self._shards:
                 self.require(name)
-                with _guarded(f"open collection {name!r} at {self.location}"):
-                    self._shards[name] = edge.EdgeShard.load(str(self.root / name / _SHARD))
+                self._shards[name] = self._load(name)
+                self._opened[name] = _identity(self.root / name / _SHARD)
             try:
                 with _guarded(f"work on collection {name!r} at {self.location}"):
                     yield self._shards[name]
             except _EnginePanic:
                 self._close_shard(name)
                 raise
+
+    def _load(self, name: str) -> edge.EdgeShard:
+        try:
+            with _guarded(f"open collection {name!r} at {self.location}"):
+                return edge.EdgeShard.load(str(self.root / name / _SHARD))
+        except StorageError:
+            raise
+        except EngineError as error:
+            raise EngineError(f"{error}. Its files are damaged: {_build_again(name)}") from error
+
+    def _require_folder(self, name: str) -> None:
+        """See that what was written is where others will look for it, not in files removed since.
+
+        Raises:
+            StorageError: the folder was removed or replaced while it was open.
+        """
+        if _identity(self.root / name / _SHARD) != self._opened.get(name):
+            with self._lock:
+                self._close_shard(name)  # complains itself, of the same
+            raise StorageError(
+                f"{self.root / name} was removed or replaced while collection {name!r} was open: "
+                "what was written is lost. Run the same again"
+            )
 
     def _close_shard(self, name: str) -> XqgError | None:
         shard = self._shards.pop(name, None)
@@ -381,7 +401,43 @@ def _write_atomically(path: Path, value: Mapping[str, Any]) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    _sync_folder(path.parent)
+
+
+def _read_sealed(path: Path, name: str) -> dict[str, Any]:
+    """The JSON object in a file of ours.
+
+    Raises:
+        StorageError: the file was damaged; a flipped bit is enough.
+    """
+    try:
+        row = read_json_object(path)
+    except InputError as error:
+        raise StorageError(f"{error}. The file is damaged: {_build_again(name)}") from None
+    value = row.get("value")
+    if not isinstance(value, dict) or row.get("sha256") != _checksum(value):
+        raise StorageError(
+            f"{path}: its checksum does not fit. The file is damaged: {_build_again(name)}"
+        )
+    return value
+
+
+def _build_again(name: str) -> str:
+    return f"delete the collection ('xqg delete -c {name}') and ingest it again"
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode, None if there is nothing: the same path may lead to another folder."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _sync_folder(path: Path) -> None:
+    """Bring new names in a folder to the disk."""
+    folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:

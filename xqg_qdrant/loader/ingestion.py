@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -18,8 +19,11 @@ from xqg_qdrant.corpus.staging import Augmented, Staging, counted
 from xqg_qdrant.engine.base import Engine, Point, check_collection_name
 from xqg_qdrant.engine.vectors import MAX_MULTIVECTOR_FLOATS, AnyVector
 from xqg_qdrant.errors import (
+    CollectionExists,
+    CollectionLocked,
     CollectionMismatch,
     EngineError,
+    EngineUnavailable,
     InputError,
     PartialIngest,
     StorageError,
@@ -114,7 +118,12 @@ def ingest(
             lexical=LexicalSettings() if hybrid else None,
         )
         _check_rows(manifest, staging)
-        journal = Journal(input=staging.fingerprint, batch_size=batch_size, total=staging.passages)
+        journal = Journal(
+            input=staging.fingerprint,
+            batch_size=batch_size,
+            total=staging.passages,
+            writer=uuid.uuid4().hex,
+        )
         run = _Run(engine, collection, staging, encoder, manifest, journal, progress)
         if dry_run:
             if engine.exists(collection):
@@ -133,7 +142,7 @@ def ingest(
             resumed_at=0 if dry_run else resumed_at,
             truncated_passages=run.truncated_passages,
             truncated_queries=run.truncated_queries,
-            points=None if dry_run else engine.count(collection),
+            points=None if dry_run else run.points,
             encoder=encoder.name,
             layout=layout,
             hybrid=hybrid,
@@ -166,6 +175,7 @@ class _Run:
         self.lexical: Lexical | None = None
         self.truncated_passages = 0
         self.truncated_queries = 0
+        self.points = 0
         self._written_at = time.monotonic()
 
     def prepare(self, *, restart: bool) -> None:
@@ -174,33 +184,41 @@ class _Run:
             self.engine.delete(self.name)
         if self.engine.exists(self.name):
             self.engine.ensure_indexes(self.name, KEYWORD_INDEXES)
-            self._prepare_lexical(read_lengths(self.engine, self.name))
+            self._prepare_lexical()
             self._write_journal()
             return
         self.engine.ensure_space(self.name, self._estimated_bytes())
         self.journal.created = True
         documents = {MANIFEST: self.manifest.to_json(), JOURNAL: self.journal.to_json()}
-        self._prepare_lexical({})
+        self._prepare_lexical()
         if self.lexical is not None:
             documents[LEXICAL] = {"lengths": self.lexical.lengths}
-        self.engine.create(
-            self.name,
-            self.manifest.dimensions,
-            KEYWORD_INDEXES,
-            documents,
-            multivectors=self.manifest.layout_object.multivectors,
-            sparse=self.manifest.sparse_names,
-        )
+        try:
+            self.engine.create(
+                self.name,
+                self.manifest.dimensions,
+                KEYWORD_INDEXES,
+                documents,
+                multivectors=self.manifest.layout_object.multivectors,
+                sparse=self.manifest.sparse_names,
+            )
+        except CollectionExists as error:
+            raise CollectionLocked(
+                f"{error}: another ingest made it at this very moment. When that one is done, run "
+                "the same again"
+            ) from None
 
-    def _prepare_lexical(self, known: dict[str, float]) -> None:
+    def _prepare_lexical(self) -> None:
         """Count the terms of fields whose mean length is not known yet, in a pass of its own."""
         settings = self.manifest.lexical
         if settings is None:
             return
+        there = self.engine.exists(self.name)
+        known = read_lengths(self.engine, self.name) if there else {}
         wanted = {PASSAGE, *self.staging.queries} - known.keys()
         lengths = mean_lengths(self.staging, settings, wanted) if wanted else {}
         self.lexical = Lexical(settings, known | lengths)
-        if wanted and self.engine.exists(self.name):
+        if wanted and there:
             self.engine.write_document(self.name, LEXICAL, {"lengths": self.lexical.lengths})
 
     def adopt(self, *, restart: bool, writing: bool) -> bool:
@@ -214,6 +232,8 @@ class _Run:
         unfinished = earlier is not None and not earlier.complete
         if unfinished and earlier is not None and earlier.created and restart:
             return False
+        # Opens an embedded collection, and so keeps others out before anything is written.
+        points = self.engine.count(self.name)
         try:
             stored.require_same(self.manifest, self.name)
         except CollectionMismatch as error:
@@ -225,8 +245,9 @@ class _Run:
             ) from None
         if unfinished and earlier is not None and not restart:
             self._require_same_input(earlier)
+            earlier.writer = self.journal.writer
             self.journal = earlier
-            if self.engine.count(self.name) < earlier.done:
+            if points < earlier.done:
                 self.journal.done = 0  # points were lost since; load all of them again
         merged = stored.with_languages(self.manifest.languages)
         if writing and merged != stored:
@@ -252,8 +273,9 @@ class _Run:
             self._finish()
         except BaseException as error:
             # Whatever happened, note how far we came, if that is still possible.
-            with contextlib.suppress(XqgError):
-                self._checkpoint()
+            if not isinstance(error, EngineUnavailable):  # which was waited for long enough
+                with contextlib.suppress(XqgError):
+                    self._checkpoint()
             if isinstance(error, EngineError):
                 raise PartialIngest(
                     f"{error}\n{self.journal.done:,} of {self.journal.total:,} passages are in "
@@ -289,7 +311,7 @@ class _Run:
         return points
 
     def _finish(self) -> None:
-        count = self.engine.count(self.name)
+        self.points = count = self.engine.count(self.name)
         if self.journal.created and count != self.journal.total:
             raise EngineError(
                 f"collection {self.name!r} holds {count:,} points after {self.journal.total:,} "
@@ -309,8 +331,7 @@ class _Run:
 
     def _earlier_journal(self, *, restart: bool) -> Journal | None:
         try:
-            row = self.engine.read_document(self.name, JOURNAL)
-            return None if row is None else Journal.from_json(row, self.name)
+            return read_journal(self.engine, self.name)
         except StorageError:
             if restart:
                 return None
@@ -335,7 +356,21 @@ class _Run:
     def _checkpoint(self) -> None:
         # First the points to the disk, then the word that they are there.
         self.engine.flush(self.name)
+        self._require_alone()
         self._write_journal()
+
+    def _require_alone(self) -> None:
+        """See that no other run has begun to write to the collection since this one did."""
+        try:
+            row = self.engine.read_document(self.name, JOURNAL)
+        except StorageError:  # damaged, and about to be replaced
+            return
+        if row is not None and row.get("writer") != self.journal.writer:
+            raise CollectionLocked(
+                f"another ingest has begun to write to collection {self.name!r} at "
+                f"{self.engine.location} after this one, which ends after {self.journal.done:,} of "
+                f"{self.journal.total:,} passages: when the other is done, run the same again"
+            )
 
     def _write_journal(self) -> None:
         self.engine.write_document(self.name, JOURNAL, self.journal.to_json())
