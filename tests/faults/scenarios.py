@@ -106,7 +106,7 @@ class Case:
                 return ended
             check_clear(ended)
             arguments = self._carry_out(ended.err)
-        raise Fault(f"the fix that is named does not work: {ended.err}")
+        raise Fault(f"the fix that is named does not work: {ended.told}")
 
     def _carry_out(self, error: str) -> list[str]:
         """Do what an error says, and return the arguments to go on with."""
@@ -144,7 +144,7 @@ def check_stopped(ended: Ended, number: signal.Signals) -> None:
     """
     if number == signal.SIGKILL:
         if ended.code not in (-signal.SIGKILL, 0):  # 0: it was through already
-            raise Fault(f"{ended.words} after SIGKILL: {ended.err}")
+            raise Fault(f"{ended.words} after SIGKILL: {ended.told}")
     elif ended.code:
         check_clear(ended)
 
@@ -156,7 +156,7 @@ def check_clear(ended: Ended) -> None:
         Fault: it is not.
     """
     if ended.code != 1 or "Traceback" in ended.err or "Error:" not in ended.err:
-        raise Fault(f"{ended.words}, no clear error: {ended.err or ended.out}")
+        raise Fault(f"{ended.words}, no clear error: {ended.told or ended.out}")
 
 
 def killed_at_a_boundary(case: Case) -> None:
@@ -307,7 +307,7 @@ def disk_filled(case: Case) -> None:
         if ended.code not in (0, -signal.SIGBUS):
             check_clear(ended)
             if "make room" not in ended.err and "No space left" not in ended.err:
-                raise Fault(f"a full disk, told as: {ended.err}")
+                raise Fault(f"a full disk, told as: {ended.told}")
         if ended.code and leave < _RESERVE:
             full = case.ws.run(case.ws.ingest(case.layout))
             case.tell(f"rerun on the full disk: {full.words}")
@@ -333,7 +333,7 @@ def temporary_folder_full(case: Case) -> None:
         case.tell(f"temporary folder full: {ended.words}")
         check_clear(ended)
         if "TMPDIR" not in ended.err or case.ws.spoilt.exists():
-            raise Fault(f"a full temporary folder, told as: {ended.err}")
+            raise Fault(f"a full temporary folder, told as: {ended.told}")
     case.finish()
 
 

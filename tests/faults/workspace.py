@@ -54,6 +54,11 @@ class Ended:
     err: str
 
     @property
+    def told(self) -> str:
+        """The end of what it said on standard error."""
+        return self.err.strip()[-600:]
+
+    @property
     def words(self) -> str:
         """In a few words."""
         if self.code < 0:
@@ -258,7 +263,7 @@ class Workspace:
             Fault: it did not.
         """
         if ended.code:
-            raise Fault(f"{ended.words}: {ended.err}")
+            raise Fault(f"{ended.words}: {ended.told}")
         return ended
 
 

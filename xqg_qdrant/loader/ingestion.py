@@ -34,7 +34,14 @@ from xqg_qdrant.fusion import query_share
 from xqg_qdrant.languages import parse_languages
 from xqg_qdrant.layouts import DEFAULT_LAYOUT, layout_named
 from xqg_qdrant.lexical import PASSAGE, SPARSE_VECTOR, Lexical, LexicalSettings
-from xqg_qdrant.loader.documents import LEXICAL, MANIFEST, STATISTICS, read_lengths, read_manifest
+from xqg_qdrant.loader.documents import (
+    LEXICAL,
+    MANIFEST,
+    STATISTICS,
+    read_journal,
+    read_lengths,
+    read_manifest,
+)
 from xqg_qdrant.loader.journal import JOURNAL, Journal
 from xqg_qdrant.loader.lengths import mean_lengths, texts_of
 from xqg_qdrant.loader.report import IngestReport
