@@ -7,9 +7,9 @@ set, or a run of a second would have none but the last.
 
     python -m tests.faults.launcher PLAN ARGUMENTS…
 
-PLAN is a JSON object: ``stage`` and ``step`` (the step before which to act, from 1), ``signal`` (a
-number; absent: none is sent), ``tell`` (a file descriptor to write a byte to at that moment),
-``record`` (a file for the number of steps of each stage), ``pace`` (seconds between checkpoints).
+PLAN is a JSON object: ``stage``, ``step`` (before which the signal is sent, from 1) and ``signal``
+(its number; SIGSTOP lets others do something at that moment), or ``record`` (a file for the number
+of steps of each stage); and ``pace`` (seconds between checkpoints).
 """
 
 from __future__ import annotations
@@ -86,10 +86,7 @@ class Watch:
         self.steps[stage] += 1
         if (stage, self.steps[stage]) == (self.plan.get("stage"), self.plan.get("step")):
             sys.settrace(None)
-            if "tell" in self.plan:
-                os.write(self.plan["tell"], b".")
-            if "signal" in self.plan:
-                os.kill(os.getpid(), self.plan["signal"])
+            os.kill(os.getpid(), self.plan["signal"])
 
 
 def main() -> None:

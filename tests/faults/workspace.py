@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -173,8 +174,6 @@ class Workspace:
         self,
         arguments: Sequence[str],
         plan: dict[str, Any] | None = None,
-        *,
-        pass_fds: Sequence[int] = (),
         **environment: str,
     ) -> subprocess.Popen[str]:
         """Start ``xqg``; under the launcher if there is a plan."""
@@ -191,7 +190,6 @@ class Workspace:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            pass_fds=pass_fds,
         )
 
     def run(
@@ -206,16 +204,21 @@ class Workspace:
         """Run it, and send it a signal at a moment."""
         return self.run(arguments, {**moment.plan(), "signal": int(number)})
 
-    def start_and_wait(self, arguments: Sequence[str], moment: Moment) -> subprocess.Popen[str]:
-        """Start it, and come back when it has reached a moment; it goes on meanwhile."""
-        read, write = os.pipe()
+    @contextmanager
+    def paused(self, arguments: Sequence[str], moment: Moment) -> Iterator[subprocess.Popen[str]]:
+        """A process that stands still at a moment, and goes on when the block ends.
+
+        Where the moment never comes, the block finds it ended.
+        """
+        process = self.start(arguments, {**moment.plan(), "signal": int(signal.SIGSTOP)})
         try:
-            process = self.start(arguments, {**moment.plan(), "tell": write}, pass_fds=[write])
+            os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            yield process
+        except BaseException:
+            process.kill()
+            raise
         finally:
-            os.close(write)
-        with os.fdopen(read, "rb") as told:
-            told.read(1)  # or its end, where the moment never came
-        return process
+            process.send_signal(signal.SIGCONT)
 
     def steps(
         self, layout: Sequence[str], pace: float | None, *more: str, base: str | None = None

@@ -54,6 +54,9 @@ from xqg_qdrant.errors import (
 MIN_FREE_BYTES = 128 * 2**20
 """Room that is always left. A full disk does not raise in Edge: SIGBUS ends the process."""
 
+OPEN_FREE_BYTES = 64 * 2**20
+"""Room without which no collection is opened: opening crashed with 33 MiB, and went with 39."""
+
 _WRITE_FACTOR = 4
 """Bytes on disk per byte of points, at most: log, segment, and a copy while optimising."""
 
@@ -152,11 +155,13 @@ class EdgeEngine(Engine):
 
     def ensure_space(self, name: str, incoming: int) -> None:
         """Check that there is room for points to come; see :class:`Engine`."""
+        self._require_free(name, incoming * _WRITE_FACTOR + MIN_FREE_BYTES)
+
+    def _require_free(self, name: str, wanted: int) -> None:
         folders = (self.root, *self.root.absolute().parents)
         existing = next(folder for folder in folders if folder.exists())
         with _storage(f"look at the free space of {existing}"):
             free = shutil.disk_usage(existing).free
-        wanted = incoming * _WRITE_FACTOR + MIN_FREE_BYTES
         if free < wanted:
             raise StorageError(
                 f"not enough room at {self.root}: {free / 2**20:,.0f} MiB are free, collection "
@@ -306,6 +311,7 @@ class EdgeEngine(Engine):
                 raise
 
     def _load(self, name: str) -> edge.EdgeShard:
+        self._require_free(name, OPEN_FREE_BYTES)
         try:
             with _guarded(f"open collection {name!r} at {self.location}"):
                 return edge.EdgeShard.load(str(self.root / name / _SHARD))

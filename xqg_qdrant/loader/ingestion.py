@@ -187,6 +187,7 @@ class _Run:
 
     def prepare(self, *, restart: bool) -> None:
         """Make the collection, or see that what is there can be gone on with."""
+        self.engine.ensure_space(self.name, 0)
         if self.engine.exists(self.name) and not self.adopt(restart=restart, writing=True):
             self.engine.delete(self.name)
         if self.engine.exists(self.name):
@@ -214,6 +215,7 @@ class _Run:
                 f"{error}: another ingest made it at this very moment. When that one is done, run "
                 "the same again"
             ) from None
+        self.engine.count(self.name)  # opens an embedded collection, before others do
 
     def _prepare_lexical(self) -> None:
         """Count the terms of fields whose mean length is not known yet, in a pass of its own."""
