@@ -107,8 +107,8 @@ def shaped(result: Any) -> dict[str, Any]:
     return {"status": "ok", "time": 0.0, "result": result}
 
 
-def described(metadata: dict[str, Any] | None = None) -> dict[str, Any]:
-    """An answer that describes a green collection."""
+def described(vectors: dict[str, int], metadata: dict[str, Any] | None = None) -> dict[str, Any]:
+    """An answer that describes a green collection with these vectors, by name their dimension."""
     return shaped(
         {
             "status": "green",
@@ -116,7 +116,11 @@ def described(metadata: dict[str, Any] | None = None) -> dict[str, Any]:
             "segments_count": 1,
             "points_count": 0,
             "config": {
-                "params": {"vectors": {"passage": {"size": 16, "distance": "Dot"}}},
+                "params": {
+                    "vectors": {
+                        name: {"size": size, "distance": "Dot"} for name, size in vectors.items()
+                    }
+                },
                 "hnsw_config": {"m": 16, "ef_construct": 100, "full_scan_threshold": 10_000},
                 "optimizer_config": {
                     "deleted_threshold": 0.2,

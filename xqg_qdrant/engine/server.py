@@ -7,7 +7,6 @@ See https://qdrant.tech/documentation/.
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 import threading
@@ -182,8 +181,7 @@ class ServerEngine(Engine):
     def read_document(self, name: str, key: str) -> dict[str, Any] | None:
         """A JSON object kept in the collection's metadata."""
         self.require(name)
-        metadata = self._call(lambda: self._client.get_collection(name)).config.metadata
-        value = (metadata or {}).get(_DOCUMENT_PREFIX + key)
+        value = self._metadata(name).get(_DOCUMENT_PREFIX + key)
         return dict(value) if isinstance(value, dict) else None
 
     def write_document(self, name: str, key: str, value: Mapping[str, Any]) -> None:
@@ -269,10 +267,11 @@ class ServerEngine(Engine):
     ) -> None:
         metadata = {_DOCUMENT_PREFIX + key: value for key, value in documents.items()}
         metadata = json.loads(json.dumps(metadata))  # as it will come back
-        attempts = itertools.count(1)
+        attempts = 0
 
-        def create() -> None:
-            attempt = next(attempts)
+        def create() -> bool:
+            nonlocal attempts
+            attempts += 1
             try:
                 self._client.create_collection(
                     name,
@@ -283,17 +282,20 @@ class ServerEngine(Engine):
                     metadata=metadata,
                 )
             except (UnexpectedResponse, grpc.RpcError) as error:
-                if not says_exists(error):
-                    raise
-                # An earlier attempt may have been carried out, and its answer been lost.
-                there = self._client.get_collection(name).config.metadata if attempt > 1 else None
-                if not metadata or there != metadata:
-                    raise CollectionExists(
-                        f"collection {name!r} exists already at {self.location}"
-                    ) from None
+                if says_exists(error):
+                    return False
+                raise
+            return True
 
-        self._change(create)
+        if not self._change(create):
+            # An earlier attempt may have been carried out, and its answer been lost.
+            there = self._metadata(name) if attempts > 1 else {}
+            if not metadata or there != metadata:
+                raise CollectionExists(f"collection {name!r} exists already at {self.location}")
         self.ensure_indexes(name, keyword_indexes)
+
+    def _metadata(self, name: str) -> dict[str, Any]:
+        return self._call(lambda: self._client.get_collection(name)).config.metadata or {}
 
     def _delete(self, name: str) -> None:
         self._change(lambda: self._client.delete_collection(name))
