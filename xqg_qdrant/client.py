@@ -84,7 +84,7 @@ class Client:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        self._engine.__exit__(kind, error, trace)
 
     def __repr__(self) -> str:
         return f"Client({self._engine.location!r})"

@@ -24,6 +24,9 @@ from xqg_qdrant.lexical import SparseVector
 ROOT = Path(__file__).resolve().parents[2]
 PASSAGES = 160
 BATCH_SIZE = 16
+CORPORA = {"all": (PASSAGES, 0), "half": (80, 0), "other": (PASSAGES, 1), "large": (8_000, 1)}
+"""Number of passages and seed of each; the half is the beginning of all, by the same draws."""
+
 COLLECTION = "c"
 LAYOUTS: dict[str, tuple[str, ...]] = {
     "dense": (),
@@ -124,13 +127,6 @@ class Workspace:
 
     def __post_init__(self) -> None:
         build_encoder(self.folder / "models" / "tiny")
-        for name, number in (("all", PASSAGES), ("half", PASSAGES // 2)):
-            (self.folder / name).mkdir()
-            # The same draws: the smaller one is the beginning of the other.
-            write_corpus(self.folder / name, number)
-        for name, number in (("other", PASSAGES), ("large", 8_000)):
-            (self.folder / name).mkdir()
-            write_corpus(self.folder / name, number, seed=1)
 
     @property
     def spoilt(self) -> Path:
@@ -160,8 +156,12 @@ class Workspace:
         to: Path | None = None,
     ) -> list[str]:
         """Arguments of an ingest."""
-        passages = self.folder / corpus / "passages.jsonl"
-        queries = self.folder / corpus / "queries.jsonl"
+        number, seed = CORPORA[corpus]
+        folder = self.folder / corpus
+        if not folder.exists():
+            folder.mkdir()
+            write_corpus(folder, number, seed=seed)
+        passages, queries = folder / "passages.jsonl", folder / "queries.jsonl"
         target = self.spoilt if to is None else to
         return [
             *("ingest", str(passages), "--queries", str(queries), "--to", str(target)),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -19,7 +20,7 @@ import numpy as np
 from xqg_qdrant.corpus.checks import check_payload
 from xqg_qdrant.engine.filters import Condition
 from xqg_qdrant.engine.vectors import AnyVector, Shape
-from xqg_qdrant.errors import CollectionExists, CollectionNotFound, InputError
+from xqg_qdrant.errors import CollectionExists, CollectionNotFound, EngineError, InputError
 from xqg_qdrant.fusion import Vector
 from xqg_qdrant.hybrid import DEPTH, fuse_rankings
 from xqg_qdrant.lexical import SparseVector
@@ -85,7 +86,9 @@ class Engine(ABC):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        # What went wrong in the block must not be hidden by what then goes wrong in closing.
+        with suppress(EngineError) if error is not None else nullcontext():
+            self.close()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.location!r})"

@@ -83,6 +83,7 @@ class EdgeEngine(Engine):
         self.location = str(root)
         self._shards: dict[str, edge.EdgeShard] = {}
         self._opened: dict[str, tuple[int, int] | None] = {}
+        self._unflushed: set[str] = set()
         self._shapes: dict[str, Shape] = {}
         self._lock = threading.RLock()
         self._process = os.getpid()
@@ -157,32 +158,19 @@ class EdgeEngine(Engine):
         """Check that there is room for points to come; see :class:`Engine`."""
         self._require_free(name, incoming * _WRITE_FACTOR + MIN_FREE_BYTES)
 
-    def _require_free(self, name: str, wanted: int) -> None:
-        folders = (self.root, *self.root.absolute().parents)
-        existing = next(folder for folder in folders if folder.exists())
-        with _storage(f"look at the free space of {existing}"):
-            free = shutil.disk_usage(existing).free
-        if free < wanted:
-            raise StorageError(
-                f"not enough room at {self.root}: {free / 2**20:,.0f} MiB are free, collection "
-                f"{name!r} needs {wanted / 2**20:,.0f} MiB to go on safely: make room, then run "
-                "the same again"
-            )
-
     def flush(self, name: str) -> None:
         """Bring all that was acknowledged to the disk itself."""
         with self._shard(name) as shard:
-            shard.flush()
-        self._require_folder(name)
+            self._flush(name, shard)
 
     def optimize(self, name: str) -> None:
         """Merge segments and build the HNSW graphs; holds the GIL for as long as it takes."""
         size = sum(path.stat().st_blocks for path in (self.root / name).rglob("*")) * 512
         self.ensure_space(name, size // _WRITE_FACTOR)
         with self._shard(name) as shard:
+            self._unflushed.add(name)
             shard.optimize()
-            shard.flush()
-        self._require_folder(name)
+            self._flush(name, shard)
 
     def close(self) -> None:
         """Close all collections; a temporary folder is removed."""
@@ -263,6 +251,7 @@ class EdgeEngine(Engine):
     def _upsert(self, name: str, points: Sequence[Point]) -> None:
         batch = [to_point(point) for point in points]
         with self._shard(name) as shard:
+            self._unflushed.add(name)
             shard.update(edge.UpdateOperation.upsert_points(batch))
 
     def _search(
@@ -320,29 +309,46 @@ class EdgeEngine(Engine):
         except EngineError as error:
             raise EngineError(f"{error}. Its files are damaged: {_build_again(name)}") from error
 
-    def _require_folder(self, name: str) -> None:
-        """See that what was written is where others will look for it, not in files removed since.
+    def _require_free(self, name: str, wanted: int) -> None:
+        folders = (self.root, *self.root.absolute().parents)
+        existing = next(folder for folder in folders if folder.exists())
+        with _storage(f"look at the free space of {existing}"):
+            free = shutil.disk_usage(existing).free
+        if free < wanted:
+            raise StorageError(
+                f"not enough room at {self.root}: {free / 2**20:,.0f} MiB are free, collection "
+                f"{name!r} needs {wanted / 2**20:,.0f} MiB to go on safely: make room, then run "
+                "the same again"
+            )
+
+    def _flush(self, name: str, shard: edge.EdgeShard) -> None:
+        """Flush to the files where others will look, not to ones that were removed since.
 
         Raises:
             StorageError: the folder was removed or replaced while it was open.
         """
-        if _identity(self.root / name / _SHARD) != self._opened.get(name):
-            with self._lock:
-                self._close_shard(name)  # complains itself, of the same
+        if _identity(self.root / name / _SHARD) != self._opened[name]:
+            self._unflushed.discard(name)
+            self._close_shard(name)
             raise StorageError(
                 f"{self.root / name} was removed or replaced while collection {name!r} was open: "
                 "what was written is lost. Run the same again"
             )
+        shard.flush()
+        self._unflushed.discard(name)
 
     def _close_shard(self, name: str) -> XqgError | None:
         shard = self._shards.pop(name, None)
         try:
             if shard is not None:
                 with _guarded(f"close collection {name!r} at {self.location}"):
-                    shard.flush()
+                    if name in self._unflushed:  # a reader has nothing to write, nor needs the room
+                        shard.flush()
                     shard.close()
         except XqgError as error:
             return error
+        finally:
+            self._unflushed.discard(name)
         return None
 
     def _document(self, name: str, key: str) -> Path:
@@ -376,7 +382,10 @@ def _guarded(action: str) -> Iterator[None]:
                 "Close that one, or share collections by a Qdrant server (docker-compose.yml)"
             ) from error
         if "No space left" in text or "Read-only file system" in text:
-            raise StorageError(f"cannot {action}: {text}") from error
+            raise StorageError(
+                f"cannot {action}: {text}. Make room, or let it be written to, then run the same "
+                "again"
+            ) from error
         raise EngineError(f"cannot {action}: {text}") from error
     except BaseException as error:  # PanicException of the Rust engine
         raise _EnginePanic(f"cannot {action}: the engine panicked: {error}") from error
