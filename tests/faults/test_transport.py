@@ -10,18 +10,21 @@ from __future__ import annotations
 import json
 import random
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 import tenacity
 from qdrant_client import QdrantClient
 
 from tests.behaviour.conftest import Run, write_corpus
 from tests.beir import write_beir
-from tests.faults.proxy import Answer, CutReply, Delay, DrawnFaults, Drop, Hang, HttpProxy
+from tests.faults.proxy import Answer, CutReply, Delay, DrawnFaults, Drop, Hang, HttpProxy, TcpProxy
 from tests.faults.proxy import faults_of_all_kinds as all_kinds
 from tests.faults.upstream import Request, Upstream, described, shaped, upstream
 from xqg_qdrant import Client, Encoder
@@ -270,6 +273,44 @@ def test_searches_end_in_a_clear_error_when_the_server_stays_away(
             with pytest.raises(EngineUnavailable, match=r"no answer|cannot serve now"):
                 client.search("c", "mto", lang="sw")
             assert len(proxy.exchanges) - before == server_calls.ATTEMPTS
+
+
+def test_grpc_connections_that_are_cut_or_refused_are_made_again() -> None:
+    """A real gRPC server that answers every call with an empty message, behind a proxy."""
+    calls: list[str] = []
+
+    class Empty(grpc.GenericRpcHandler):
+        def service(self, details: Any) -> Any:
+            calls.append(details.method)
+            return grpc.unary_unary_rpc_method_handler(lambda request, context: b"")
+
+    rpc = grpc.server(ThreadPoolExecutor(2))
+    rpc.add_generic_rpc_handlers((Empty(),))
+    port = rpc.add_insecure_port("127.0.0.1:0")
+    rpc.start()
+    try:
+        with TcpProxy("127.0.0.1", port) as tcp:
+            remote = QdrantClient(
+                url="http://127.0.0.1:1",
+                grpc_port=tcp.port,
+                prefer_grpc=True,
+                check_compatibility=False,
+                timeout=10,
+            )
+            with ServerEngine(remote, "there") as engine:
+                assert engine.collections() == []
+                assert tcp.cuts == 0
+                tcp.cut_after = 0  # the call is carried out, its answer never comes
+                assert engine.collections() == []
+                assert tcp.cuts == 1
+                assert len(calls) == 3
+                tcp.refuse = True
+                tcp.cut_all()
+                threading.Timer(0.5, setattr, (tcp, "refuse", False)).start()
+                assert engine.collections() == []
+                assert tcp.cuts >= 2
+    finally:
+        rpc.stop(None)
 
 
 @pytest.fixture
