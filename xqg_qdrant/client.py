@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -17,7 +18,7 @@ from xqg_qdrant.corpus.jsonl import read_passages, read_queries
 from xqg_qdrant.engine import open_engine
 from xqg_qdrant.engine.base import Engine
 from xqg_qdrant.engine.filters import parse_filters
-from xqg_qdrant.errors import CollectionMismatch, InputError, ModelError
+from xqg_qdrant.errors import CollectionMismatch, EngineError, InputError, ModelError
 from xqg_qdrant.layouts import DEFAULT_LAYOUT
 from xqg_qdrant.lexical import SPARSE_VECTOR
 from xqg_qdrant.loader import IngestReport, Progress, ingest
@@ -84,7 +85,9 @@ class Client:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._engine.__exit__(kind, error, trace)
+        # What went wrong in the block must not be hidden by what then goes wrong in closing.
+        with suppress(EngineError) if error is not None else nullcontext():
+            self.close()
 
     def __repr__(self) -> str:
         return f"Client({self._engine.location!r})"

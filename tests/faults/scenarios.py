@@ -241,6 +241,23 @@ def journal_damaged(case: Case) -> None:
     case.finish()
 
 
+def vectors_damaged(case: Case) -> None:
+    """Bits flip in stored vectors, which no checksum guards: loading the same again mends them."""
+    case.ws.must(case.ws.run(case.ws.ingest(case.layout)))
+    shard = case.ws.spoilt / COLLECTION / "shard"
+    files = [path for path in sorted(shard.rglob("vectors/chunk_*.mmap")) if path.is_file()]
+    if not files:
+        raise Fault(f"no file of vectors is known in {shard}: bring this scenario up to date")
+    file = case.rng.choice(files)
+    data = bytearray(file.read_bytes())
+    used = len(data.rstrip(b"\0"))
+    for _ in range(20):
+        data[case.rng.randrange(used)] ^= 1 << case.rng.randrange(8)
+    file.write_bytes(data)
+    case.tell(f"20 bits of {file.parent.parent.name} flipped")
+    case.finish()
+
+
 def folder_removed(case: Case) -> None:
     """The collection's folder, or a part of it, goes away between two runs."""
     _begin(case)
@@ -362,6 +379,7 @@ SCENARIOS: tuple[Callable[[Case], None], ...] = (
     two_writers_of_different_things,
     killed_within_a_stage,
     temporary_folder_full,
+    vectors_damaged,
 )
 """In the order in which they take turns."""
 
