@@ -99,6 +99,17 @@ class Case:
         check_stopped(ended, number)
         return ended
 
+    def resume(self, *more: str) -> None:
+        """Run the same again; after a mere kill that must do.
+
+        Raises:
+            Fault: it does not.
+        """
+        told = len(self.told or [])
+        self.finish(*more)
+        if len(self.told or []) > told + 1:
+            raise Fault("the same again did not do")
+
     def finish(self, *more: str) -> Ended:
         """Run the same again until it is through, carrying out the fixes that errors name."""
         arguments = self.ws.ingest(self.layout, *more)
@@ -166,13 +177,13 @@ def check_clear(ended: Ended) -> None:
 def killed_at_a_boundary(case: Case) -> None:
     """A signal before the first or the last step of a stage."""
     case.stop(case.moment(boundary=True), case.signal())
-    case.finish()
+    case.resume()
 
 
 def killed_within_a_stage(case: Case) -> None:
     """A signal at any step of a stage."""
     case.stop(case.moment(), case.signal())
-    case.finish()
+    case.resume()
 
 
 def killed_at_random(case: Case) -> None:
@@ -185,14 +196,14 @@ def killed_at_random(case: Case) -> None:
     ended = finish(process)
     case.tell(f"{number.name} from outside: {ended.words}")
     check_stopped(ended, number)
-    case.finish()
+    case.resume()
 
 
 def killed_again(case: Case) -> None:
     """Killed, run again and killed again, two or three times."""
     for _ in range(case.rng.randint(2, 3)):
         case.stop(case.moment(case.rng.choice(STAGES)), case.rng.choice(SIGNALS))
-    case.finish()
+    case.resume()
 
 
 def killed_while_it_winds_up(case: Case) -> None:
@@ -205,14 +216,14 @@ def killed_while_it_winds_up(case: Case) -> None:
     ended = finish(process)
     case.tell(f"SIGINT, {number.name}: {ended.words}")
     check_stopped(ended, number)
-    case.finish()
+    case.resume()
 
 
 def killed_in_a_restart(case: Case) -> None:
     """Killed, begun again with ``--restart``, killed again; the end without or with it."""
     case.stop(case.moment("loading"), signal.SIGKILL)
     case.stop(case.moment(case.rng.choice(STAGES)), case.signal(), "--restart")
-    case.finish(*case.rng.choice([(), ("--restart",)]))
+    case.resume(*case.rng.choice([(), ("--restart",)]))
 
 
 def killed_adding(case: Case) -> None:
@@ -220,7 +231,7 @@ def killed_adding(case: Case) -> None:
     case.base = "half"
     case.ws.must(case.ws.run(case.ws.ingest(case.layout, corpus=case.base)))
     case.stop(case.moment(), case.signal())
-    case.finish()
+    case.resume()
 
 
 def documents_damaged(case: Case) -> None:
