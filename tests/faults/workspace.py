@@ -24,8 +24,8 @@ from xqg_qdrant.lexical import SparseVector
 ROOT = Path(__file__).resolve().parents[2]
 PASSAGES = 160
 BATCH_SIZE = 16
-CORPORA = {"all": (PASSAGES, 0), "half": (80, 0), "other": (PASSAGES, 1), "large": (8_000, 1)}
-"""Number of passages and seed of each; the half is the beginning of all, by the same draws."""
+CORPORA = {"all": (PASSAGES, 0), "half": (PASSAGES, 0), "other": (PASSAGES, 1), "large": (8_000, 1)}
+"""Number of passages and seed of each; the half is every second passage of all."""
 
 COLLECTION = "c"
 LAYOUTS: dict[str, tuple[str, ...]] = {
@@ -160,7 +160,9 @@ class Workspace:
         folder = self.folder / corpus
         if not folder.exists():
             folder.mkdir()
-            write_corpus(folder, number, seed=seed)
+            files = write_corpus(folder, number, seed=seed)
+            for file in files if corpus == "half" else ():
+                _keep_every_second(file)
         passages, queries = folder / "passages.jsonl", folder / "queries.jsonl"
         target = self.spoilt if to is None else to
         return [
@@ -313,6 +315,14 @@ def read_collection(location: Path, name: str = COLLECTION) -> Collection:
             key: engine.read_document(name, key) for key in ("manifest", "statistics", "lexical")
         }
     return Collection(points, documents)
+
+
+def _keep_every_second(file: Path) -> None:
+    """Leave out passages with even numbers, and their queries."""
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    rows = [(json.loads(line), line) for line in lines]
+    kept = [line for row, line in rows if int(row.get("id", row.get("passage_id"))[1:]) % 2]
+    file.write_text("".join(kept), encoding="utf-8")
 
 
 def nap(rng: random.Random, most: float) -> None:
