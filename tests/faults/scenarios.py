@@ -322,6 +322,10 @@ def two_writers_of_different_things(case: Case) -> None:
     for each in (ended, intruder):
         if each.code:
             check_clear(each)
+    if ended.code and not intruder.code:
+        raise Fault(f"the one that came second has the collection: {ended.told}")
+    if ended.code:
+        raise Fault(f"the first one was disturbed by a second that was refused: {ended.told}")
     if intruder.code == 0:  # it came when the other was through: what it brought is in by right
         raise Skipped("the second ingest came too late")
     case.finish()

@@ -22,10 +22,11 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
+import portalocker
 import qdrant_edge as edge
 
 from xqg_qdrant.corpus.jsonl import read_json_object
@@ -63,6 +64,7 @@ _WRITE_FACTOR = 4
 _SHARD = "shard"
 _DOCUMENTS = "documents"
 _DESCRIPTION = "collection.json"
+_LOCK = "lock"
 _HIDDEN = (".creating-", ".deleting-")
 _STALE_SECONDS = 3600.0
 
@@ -84,6 +86,7 @@ class EdgeEngine(Engine):
         self._shards: dict[str, edge.EdgeShard] = {}
         self._opened: dict[str, tuple[int, int] | None] = {}
         self._unflushed: set[str] = set()
+        self._locks: dict[str, IO[str]] = {}
         self._shapes: dict[str, Shape] = {}
         self._lock = threading.RLock()
         self._process = os.getpid()
@@ -301,13 +304,27 @@ class EdgeEngine(Engine):
 
     def _load(self, name: str) -> edge.EdgeShard:
         self._require_free(name, OPEN_FREE_BYTES)
+        action = f"open collection {name!r} at {self.location}"
+        with _storage(action):
+            lock = (self.root / name / _LOCK).open("a")
         try:
-            with _guarded(f"open collection {name!r} at {self.location}"):
-                return edge.EdgeShard.load(str(self.root / name / _SHARD))
-        except StorageError:
+            # The engine has a lock too, but before it looks at it, it mends files: a second
+            # process that merely tries makes the first one fail.
+            portalocker.lock(lock, portalocker.LOCK_EX | portalocker.LOCK_NB)
+            with _guarded(action):
+                shard = edge.EdgeShard.load(str(self.root / name / _SHARD))
+        except portalocker.LockException:
+            lock.close()
+            raise _locked(action) from None
+        except BaseException as error:
+            _unlock(lock)
+            if isinstance(error, EngineError) and not isinstance(error, StorageError):
+                raise EngineError(
+                    f"{error}. Its files are damaged: {_build_again(name)}"
+                ) from error
             raise
-        except EngineError as error:
-            raise EngineError(f"{error}. Its files are damaged: {_build_again(name)}") from error
+        self._locks[name] = lock
+        return shard
 
     def _require_free(self, name: str, wanted: int) -> None:
         folders = (self.root, *self.root.absolute().parents)
@@ -349,6 +366,8 @@ class EdgeEngine(Engine):
             return error
         finally:
             self._unflushed.discard(name)
+            if lock := self._locks.pop(name, None):
+                _unlock(lock)
         return None
 
     def _document(self, name: str, key: str) -> Path:
@@ -377,10 +396,7 @@ def _guarded(action: str) -> Iterator[None]:
     except Exception as error:  # Edge raises plain Exception
         text = str(error)
         if "WouldBlock" in text:
-            raise CollectionLocked(
-                f"cannot {action}: another process, or another client in this one, has it open. "
-                "Close that one, or share collections by a Qdrant server (docker-compose.yml)"
-            ) from error
+            raise _locked(action) from error
         if "No space left" in text or "Read-only file system" in text:
             raise StorageError(
                 f"cannot {action}: {text}. Make room, or let it be written to, then run the same "
@@ -389,6 +405,20 @@ def _guarded(action: str) -> Iterator[None]:
         raise EngineError(f"cannot {action}: {text}") from error
     except BaseException as error:  # PanicException of the Rust engine
         raise _EnginePanic(f"cannot {action}: the engine panicked: {error}") from error
+
+
+def _locked(action: str) -> CollectionLocked:
+    return CollectionLocked(
+        f"cannot {action}: another process, or another client in this one, has it open. Close "
+        "that one, or share collections by a Qdrant server (docker-compose.yml)"
+    )
+
+
+def _unlock(lock: IO[str]) -> None:
+    """Let go of a lock, also where a forked child has the file too."""
+    with suppress(portalocker.LockException):
+        portalocker.unlock(lock)
+    lock.close()
 
 
 @contextmanager
