@@ -110,6 +110,20 @@ def test_the_lock_is_let_go_of_when_closed(engine: EdgeEngine) -> None:
         assert other.count("c") == 10
 
 
+def test_whoever_is_locked_out_touches_nothing(engine: EdgeEngine) -> None:
+    """Edge alone mends files before it looks at its lock, and so spoils another's work."""
+    engine.flush("c")
+    shard = engine.root / "c" / "shard"
+    before = {path: path.stat().st_mtime_ns for path in shard.rglob("*")}
+    for _ in range(3):
+        with pytest.raises(CollectionLocked):
+            EdgeEngine(engine.root).count("c")
+    assert {path: path.stat().st_mtime_ns for path in shard.rglob("*")} == before
+    engine.upsert("c", [_point(n) for n in range(10, 30)])
+    engine.optimize("c")
+    assert engine.count("c") == 30
+
+
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_forked_child_is_told_not_to_use_it(engine: EdgeEngine) -> None:
     read, write = os.pipe()

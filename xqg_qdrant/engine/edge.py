@@ -168,7 +168,8 @@ class EdgeEngine(Engine):
 
     def optimize(self, name: str) -> None:
         """Merge segments and build the HNSW graphs; holds the GIL for as long as it takes."""
-        size = sum(path.stat().st_blocks for path in (self.root / name).rglob("*")) * 512
+        with _storage(f"look at the files of collection {name!r} at {self.location}"):
+            size = sum(path.stat().st_blocks for path in (self.root / name).rglob("*")) * 512
         self.ensure_space(name, size // _WRITE_FACTOR)
         with self._shard(name) as shard:
             self._unflushed.add(name)
