@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -18,7 +18,13 @@ from xqg_qdrant.engine import open_engine
 from xqg_qdrant.engine.base import Engine, ScoredPoint
 from xqg_qdrant.engine.filters import parse_filters
 from xqg_qdrant.engine.storage import Storage
-from xqg_qdrant.errors import CollectionMismatch, CollectionNotFound, InputError, ModelError
+from xqg_qdrant.errors import (
+    CollectionMismatch,
+    CollectionNotFound,
+    EngineError,
+    InputError,
+    ModelError,
+)
 from xqg_qdrant.layouts import DEFAULT_LAYOUT, layout_named
 from xqg_qdrant.lexical import SPARSE_VECTOR
 from xqg_qdrant.loader import IngestReport, Progress, ingest
@@ -89,7 +95,9 @@ class Client(Operations):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        # What went wrong in the block must not be hidden by what then goes wrong in closing.
+        with suppress(EngineError) if error is not None else nullcontext():
+            self.close()
 
     def __repr__(self) -> str:
         return f"Client({self._engine.location!r})"
@@ -356,9 +364,9 @@ class Client(Operations):
             location=self.location,
             points=info.points,
             indexed=info.indexed,
-            complete=journal is None or journal.complete,
-            loaded=info.points if journal is None else journal.done,
-            total=info.points if journal is None else journal.total,
+            complete=journal is not None and journal.complete,
+            loaded=0 if journal is None else journal.done,
+            total=0 if journal is None else journal.total,
             queries=queries,
             query_share=mean_share(manifest, info.points, sum(queries.values())),
             manifest=manifest,

@@ -121,7 +121,8 @@ class CollectionManifest:
             return replace(manifest, alpha=float(manifest.alpha), dimension=int(manifest.dimension))
         except (TypeError, ValueError, KeyError, InputError) as error:
             raise CollectionMismatch(
-                f"the manifest of collection {collection!r} is damaged: {error}"
+                f"the manifest of collection {collection!r} is damaged ({error}): delete the "
+                f"collection ('xqg delete -c {collection}') and ingest it again"
             ) from None
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -217,6 +218,24 @@ def test_delete_asks_first(xqg: Run, library: str) -> None:
     done = xqg("info", "--from", library, "-c", "c")
     assert done.returncode == 1
     assert "no collection 'c'" in done.stderr
+
+
+def test_a_damaged_collection_says_so_and_can_be_deleted(
+    xqg: Run, library: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / library / "c"
+    (folder / "documents" / "journal.json").unlink()
+    done = xqg("info", "--from", library, "-c", "c")
+    assert "not known, its journal is missing: ingest the same again" in done.stdout
+    shutil.rmtree(folder / "shard")
+    done = xqg("search", "river", "--from", library, "-c", "c", "--lang", "sw")
+    assert done.returncode == 1
+    assert "Its files are damaged: delete the collection ('xqg delete -c c')" in done.stderr
+    assert "Traceback" not in done.stderr
+    done = xqg("delete", "--from", library, "-c", "c", input="y\n")
+    assert done.returncode == 0
+    assert "with all that is in it?" in done.stderr
+    assert not folder.exists()
 
 
 def test_models_lists_what_a_name_reaches(xqg: Run) -> None:

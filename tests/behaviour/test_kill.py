@@ -1,21 +1,18 @@
-"""A killed ingest, run again, ends as if it had not been killed."""
+"""An ingest stopped by Ctrl-C or SIGTERM says how to go on, and ends as if it had not been.
+
+Kills at every stage, and worse, are in ``tests/faults``.
+"""
 
 from __future__ import annotations
 
-import os
-import random
 import re
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.behaviour.conftest import XQG, Run, write_corpus
-
-KILLS = int(os.environ.get("XQG_KILLS", "5"))
-"""Runs killed at random moments; set XQG_KILLS for more."""
 
 
 @pytest.fixture
@@ -41,31 +38,6 @@ def _start(
         stderr=subprocess.PIPE,
         text=True,
     )
-
-
-def test_killed_at_random_moments(
-    xqg: Run, corpus: tuple[str, ...], environment: dict[str, str], tmp_path: Path
-) -> None:
-    began = time.monotonic()
-    assert xqg("ingest", *corpus, "--to", "whole").returncode == 0
-    lasts = time.monotonic() - began
-    seed = random.randrange(2**32)
-    print(f"seed {seed}, an uninterrupted run lasts {lasts:.1f} s")
-    rng = random.Random(seed)
-    killed = 0
-    for _ in range(KILLS):
-        process = _start(corpus, environment, tmp_path)
-        try:
-            process.communicate(timeout=rng.uniform(0.2, 0.8) * lasts)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            killed += 1
-        assert process.returncode in (0, -signal.SIGKILL), process.stderr
-    assert killed
-    done = xqg("ingest", *corpus, "--to", "killed")
-    assert done.returncode == 0, done.stderr
-    assert _dump(xqg, "killed") == _dump(xqg, "whole")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

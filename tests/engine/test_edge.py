@@ -72,7 +72,7 @@ def test_other_folders_are_no_collections(engine: EdgeEngine) -> None:
     (engine.root / "notes" / "todo.txt").write_text("x")
     assert engine.collections() == ["c"]
     assert not engine.exists("notes")
-    with pytest.raises(StorageError):  # and are never written over
+    with pytest.raises(StorageError, match=r"notes is in the way.*Move it away"):
         engine.create("notes", {"v": 4})
     assert (engine.root / "notes" / "todo.txt").read_text() == "x"
     assert [path.name for path in engine.root.iterdir() if path.name.startswith(".")] == []
@@ -108,6 +108,20 @@ def test_the_lock_is_let_go_of_when_closed(engine: EdgeEngine) -> None:
     engine.close()
     with EdgeEngine(engine.root) as other:
         assert other.count("c") == 10
+
+
+def test_whoever_is_locked_out_touches_nothing(engine: EdgeEngine) -> None:
+    """Edge alone mends files before it looks at its lock, and so spoils another's work."""
+    engine.flush("c")
+    shard = engine.root / "c" / "shard"
+    before = {path: path.stat().st_mtime_ns for path in shard.rglob("*")}
+    for _ in range(3):
+        with pytest.raises(CollectionLocked):
+            EdgeEngine(engine.root).count("c")
+    assert {path: path.stat().st_mtime_ns for path in shard.rglob("*")} == before
+    engine.upsert("c", [_point(n) for n in range(10, 30)])
+    engine.optimize("c")
+    assert engine.count("c") == 30
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
@@ -163,15 +177,53 @@ def test_a_damaged_document_is_noticed(engine: EdgeEngine, damage: str) -> None:
 def test_a_damaged_description_is_noticed(engine: EdgeEngine) -> None:
     engine.close()
     (engine.root / "c" / "collection.json").write_text("{")
-    with pytest.raises(StorageError, match="damaged"):
+    with pytest.raises(StorageError, match=r"damaged.*'xqg delete -c c'"):
         EdgeEngine(engine.root).info("c")
+
+
+@pytest.mark.parametrize("name", ["collection.json", "documents/manifest.json"])
+def test_a_flipped_bit_is_noticed_wherever_it_is(engine: EdgeEngine, name: str) -> None:
+    """Each bit of both files: it is noticed, or it changes nothing."""
+
+    def read() -> object:
+        fresh = EdgeEngine(engine.root)
+        return fresh.read_document("c", "manifest"), fresh._shape("c")
+
+    engine.close()
+    path = engine.root / "c" / name
+    data, before = path.read_bytes(), read()
+    noticed = 0
+    for bit in range(8 * len(data)):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        try:
+            assert read() == before, bit
+        except StorageError:
+            noticed += 1
+    assert noticed > 7.9 * len(data)
+
+
+@pytest.mark.parametrize("part", ["", "shard"])
+def test_a_folder_removed_or_replaced_meanwhile_is_noticed(engine: EdgeEngine, part: str) -> None:
+    """The engine itself writes on, to files that nobody will find again."""
+    shutil.copytree(engine.root / "c", engine.root.parent / "copy")
+    shutil.rmtree(engine.root / "c" / part)
+    engine.upsert("c", [_point(99)])
+    with pytest.raises(StorageError, match=r"removed or replaced.*Run the same again"):
+        engine.flush("c")
+    engine.close()
+    shutil.rmtree(engine.root / "c", ignore_errors=True)
+    (engine.root.parent / "copy").rename(engine.root / "c")
+    assert engine.count("c") == 10  # opened anew: what is there now
+    engine.flush("c")
 
 
 def test_a_collection_whose_shard_is_damaged_can_be_deleted(engine: EdgeEngine) -> None:
     engine.close()
     shutil.rmtree(engine.root / "c" / "shard")
     with EdgeEngine(engine.root) as again:
-        with pytest.raises(EngineError, match="cannot open collection 'c'"):
+        with pytest.raises(EngineError, match=r"cannot open collection 'c'.*'xqg delete -c c'"):
             again.count("c")
         again.delete("c")
         assert again.collections() == []
@@ -209,6 +261,27 @@ def test_a_small_disk_is_refused_not_crashed_on(small_disk: Path) -> None:
     with EdgeEngine(small_disk / "root") as engine:
         with pytest.raises(StorageError, match="not enough room"):
             engine.create("c", {"v": 4})
+        assert engine.collections() == []
+
+
+def test_a_disk_too_full_to_open_a_collection_is_refused_not_crashed_on(small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,size=300m", str(small_disk)], check=True)
+    with EdgeEngine(small_disk / "root") as engine:
+        engine.create("c", {"v": 4})
+        engine.upsert("c", [_point(1)])
+    filler = small_disk / "filler"
+    with filler.open("wb") as stream:
+        os.posix_fallocate(stream.fileno(), 0, shutil.disk_usage(small_disk).free)
+    with EdgeEngine(small_disk / "root") as engine:
+        with pytest.raises(StorageError, match=r"not enough room.*0 MiB are free"):
+            engine.count("c")
+        filler.unlink()
+        assert engine.count("c") == 1
+        with filler.open("wb") as stream:
+            os.posix_fallocate(stream.fileno(), 0, shutil.disk_usage(small_disk).free)
+        assert engine.count("c") == 1  # open already
+    with EdgeEngine(small_disk / "root") as engine:
+        engine.delete("c")  # which makes room
         assert engine.collections() == []
 
 

@@ -10,7 +10,9 @@ import json
 import socket
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from xqg_qdrant.engine.server import ServerEngine
 from xqg_qdrant.engine.vectors import Shape
 from xqg_qdrant.errors import (
     AuthenticationError,
+    CollectionExists,
     CollectionLocked,
     CollectionNotFound,
     EngineError,
@@ -40,14 +43,18 @@ EXISTS = {**OK, "result": {"exists": True}}
 ROOT = {"title": "qdrant - vector search engine", "version": "1.20.0"}
 
 
+Answer = dict[str, Any] | Callable[[], dict[str, Any]]
+
+
 class Script:
     """Answers to give, first to last, the last one again and again; and what was asked."""
 
     def __init__(self) -> None:
-        self.answers: list[tuple[int, dict[str, Any], dict[str, str]]] = []
+        self.answers: list[tuple[int, Answer, dict[str, str]]] = []
         self.requests: list[tuple[str, str, dict[str, str]]] = []
+        self.told: list[tuple[tuple[str, str, dict[str, str]], Any]] = []
 
-    def add(self, status: int, body: dict[str, Any], **headers: str) -> None:
+    def add(self, status: int, body: Answer, **headers: str) -> None:
         self.answers.append((status, body, headers))
 
 
@@ -58,15 +65,16 @@ def script() -> Iterator[Script]:
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
-            self.rfile.read(length)
+            content = self.rfile.read(length)
             script.requests.append((self.command, self.path, dict(self.headers)))
+            script.told.append((script.requests[-1], json.loads(content or b"null")))
             if self.path in ("", "/"):
-                status, body, headers = 200, ROOT, {}
+                status, body, headers = 200, dict(ROOT), {}
             elif len(script.answers) > 1:
                 status, body, headers = script.answers.pop(0)
             else:
                 status, body, headers = script.answers[0]
-            data = json.dumps(body).encode()
+            data = json.dumps(body() if callable(body) else body).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
@@ -81,7 +89,7 @@ def script() -> Iterator[Script]:
             pass
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=http.serve_forever, daemon=True)
+    thread = threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     script.url = f"http://127.0.0.1:{http.server_port}"  # type: ignore[attr-defined]
     yield script
@@ -95,8 +103,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     waits: list[float] = []
     real = server_calls.retrying
 
-    def retrying() -> tenacity.Retrying:
-        return real().copy(sleep=waits.append)
+    def retrying(**bounds: Any) -> tenacity.Retrying:
+        return real(**bounds).copy(sleep=waits.append)
 
     monkeypatch.setattr(server, "retrying", retrying)
     return waits
@@ -192,14 +200,169 @@ def test_a_connection_cut_off_is_tried_again(quick: list[float]) -> None:
     assert len(accepted) >= server_calls.ATTEMPTS
 
 
-def test_a_creation_is_not_repeated(
+def created_as(script: Script) -> dict[str, Any]:
+    """A collection as the server would describe it, with the metadata that the last PUT brought."""
+    sent = next(body for (method, _, _), body in script.told if method == "PUT")
+    return {
+        **OK,
+        "result": {
+            "status": "green",
+            "optimizer_status": "ok",
+            "segments_count": 1,
+            "config": {
+                "params": {},
+                "hnsw_config": {"m": 16, "ef_construct": 100, "full_scan_threshold": 10_000},
+                "optimizer_config": {
+                    "deleted_threshold": 0.2,
+                    "vacuum_min_vector_number": 1000,
+                    "default_segment_number": 0,
+                    "flush_interval_sec": 5,
+                },
+                "metadata": sent["metadata"],
+            },
+            "payload_schema": {},
+        },
+    }
+
+
+ABSENT = {**OK, "result": {"exists": False}}
+THERE = {"status": {"error": "Wrong input: Collection `c` already exists!"}}
+DONE = {**OK, "result": True}
+
+
+def test_a_creation_that_failed_for_now_is_tried_again(
     script: Script, engine: ServerEngine, quick: list[float]
 ) -> None:
-    script.add(200, {**OK, "result": {"exists": False}})
+    script.add(200, ABSENT)
     script.add(503, {"status": {"error": "busy"}})
+    script.add(200, DONE)
+    engine.create("c", {"v": 4})
+    assert [method for method, _, _ in script.requests] == ["GET", "PUT", "PUT"]
+    assert len(quick) == 1
+
+
+@pytest.mark.parametrize("status", [409, 400])
+def test_a_creation_whose_answer_was_lost_is_found_to_have_been_carried_out(
+    script: Script, engine: ServerEngine, quick: list[float], status: int
+) -> None:
+    """The first attempt made the collection, and ended in an error all the same."""
+    script.add(200, ABSENT)
+    script.add(504, {"status": {"error": "timeout"}})
+    script.add(status, THERE)
+    script.add(200, lambda: created_as(script))
+    engine.create("c", {"v": 4}, (), {"journal": {"writer": "me", "done": 0}})
+    assert [method for method, _, _ in script.requests] == ["GET", "PUT", "PUT", "GET"]
+
+
+def test_a_collection_that_another_made_meanwhile_is_not_taken_for_ours(
+    script: Script, engine: ServerEngine, quick: list[float]
+) -> None:
+    def another() -> dict[str, Any]:
+        answer = created_as(script)
+        answer["result"]["config"]["metadata"] = {"xqg_journal": {"writer": "another", "done": 0}}
+        return answer
+
+    script.add(200, ABSENT)
+    script.add(504, {"status": {"error": "timeout"}})
+    script.add(409, THERE)
+    script.add(200, another)
+    with pytest.raises(CollectionExists, match="exists already"):
+        engine.create("c", {"v": 4}, (), {"journal": {"writer": "me", "done": 0}})
+
+
+def test_a_collection_that_is_there_at_the_first_attempt_is_not_ours(
+    script: Script, engine: ServerEngine, quick: list[float]
+) -> None:
+    script.add(200, ABSENT)
+    script.add(409, THERE)
+    with pytest.raises(CollectionExists, match="exists already"):
+        engine.create("c", {"v": 4}, (), {"journal": {"writer": "me"}})
+    assert quick == []
+
+
+@pytest.mark.parametrize(
+    ("value", "least", "most"),
+    [
+        ("7", 7, 12),
+        ("2.5", 2.5, 7),
+        ("-3", 0, 5),
+        ("soon", 0, 5),
+        (timedelta(seconds=20), 5, 25),  # from now on
+        (timedelta(days=-1), 0, 5),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_retry_after_is_heeded_however_it_is_written(
+    script: Script,
+    engine: ServerEngine,
+    quick: list[float],
+    status: int,
+    value: str | timedelta,
+    least: float,
+    most: float,
+) -> None:
+    if isinstance(value, timedelta):
+        value = format_datetime(datetime.now(UTC) + value, usegmt=True)
+    script.add(status, {"status": {"error": "rate limit"}}, Retry_After=value)
+    script.add(200, COLLECTIONS)
+    assert engine.collections() == ["a", "b"]
+    assert least <= quick[0] <= most
+
+
+@pytest.mark.parametrize("value", ["3600", "Fri, 31 Dec 2100 23:59:59 GMT"])
+def test_a_server_that_asks_for_too_long_a_wait_is_not_waited_for(
+    script: Script, engine: ServerEngine, quick: list[float], value: str
+) -> None:
+    script.add(429, {"status": {"error": "rate limit"}}, Retry_After=value)
+    with pytest.raises(EngineUnavailable, match=r"429.*(3,600 s|2100)"):
+        engine.collections()
+    assert len(script.requests) == 1
+    assert quick == []
+
+
+def test_writing_is_waited_for_longer_than_reading(
+    script: Script, engine: ServerEngine, quick: list[float]
+) -> None:
+    script.add(429, {"status": {"error": "rate limit"}}, Retry_After="40")
+    script.add(200, DONE)
+    engine.write_document("c", "journal", {"done": 1})
+    assert 40 <= quick[0] <= 45
+    script.answers = []
+    script.add(429, {"status": {"error": "rate limit"}}, Retry_After="40")
     with pytest.raises(EngineUnavailable):
-        engine.create("c", {"v": 4})
-    assert [method for method, _, _ in script.requests] == ["GET", "PUT"]
+        engine.collections()
+
+
+def test_a_collection_that_the_server_cannot_index_is_an_error(
+    script: Script, engine: ServerEngine
+) -> None:
+    def red() -> dict[str, Any]:
+        answer = created_as(script)
+        answer["result"] |= {"status": "red", "optimizer_status": {"error": "no space left"}}
+        return answer
+
+    script.told.append((("PUT", "", {}), {"metadata": {}}))
+    script.add(200, EXISTS)
+    script.add(200, DONE)
+    script.add(200, red)
+    with pytest.raises(EngineError, match=r"cannot index 'c'.*no space left"):
+        engine.optimize("c")
+
+
+def test_connecting_is_tried_again_when_the_server_is_busy(
+    script: Script, quick: list[float]
+) -> None:
+    script.add(503, {"status": {"error": "starting"}})
+    script.add(200, COLLECTIONS)
+    with ServerEngine.connect(script.url, grpc_port=9) as engine:  # type: ignore[attr-defined]
+        assert engine.collections() == ["a", "b"]
+    assert len(quick) == 1
+
+
+def test_connecting_is_not_tried_again_when_nothing_listens(quick: list[float]) -> None:
+    with pytest.raises(EngineUnavailable):
+        ServerEngine.connect("http://127.0.0.1:9")
+    assert quick == []
 
 
 @pytest.mark.parametrize(
@@ -210,6 +373,8 @@ def test_a_creation_is_not_repeated(
         (grpc.StatusCode.NOT_FOUND, CollectionNotFound),
         (grpc.StatusCode.UNAVAILABLE, EngineUnavailable),
         (grpc.StatusCode.DEADLINE_EXCEEDED, EngineUnavailable),
+        (grpc.StatusCode.INTERNAL, EngineUnavailable),
+        (grpc.StatusCode.UNKNOWN, EngineUnavailable),
         (grpc.StatusCode.INVALID_ARGUMENT, EngineError),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,15 @@ import pytest
 from xqg_qdrant import Encoder, GeneratedQuery, Passage
 from xqg_qdrant.collection import point_id
 from xqg_qdrant.engine.base import Engine, Point
+from xqg_qdrant.engine.edge import EdgeEngine
 from xqg_qdrant.errors import (
+    CollectionExists,
+    CollectionLocked,
     CollectionMismatch,
     EngineUnavailable,
     InputError,
     PartialIngest,
+    StorageError,
     UnfinishedIngest,
 )
 from xqg_qdrant.fusion import fuse
@@ -400,6 +405,93 @@ def test_ctrl_c_leaves_a_journal_to_go_on_from(engine: Engine, tiny_encoder: Enc
     journal = read_journal(engine, "c")
     assert journal is not None
     assert (journal.done, journal.complete) == (6, False)
+
+
+@pytest.mark.parametrize("unfinished", [False, True])
+def test_a_run_that_another_overtakes_ends(
+    engine: Engine, tiny_encoder: Encoder, journal_lag: str, unfinished: bool
+) -> None:
+    """Two runs of the same on one engine: nothing locks them out of each other."""
+    if not unfinished:
+        ingest(engine, "c", passages(), queries(), encoder=tiny_encoder, batch_size=3)
+    overtaken: list[Progress] = []
+
+    def overtake(progress: Progress) -> None:
+        if progress.done == 6 and not overtaken:
+            overtaken.append(progress)
+            ingest(engine, "c", passages(), queries(), encoder=tiny_encoder, batch_size=3)
+
+    with pytest.raises(CollectionLocked, match=r"another ingest has begun.*run the same again"):
+        ingest(
+            *(engine, "c", passages(), queries()),
+            encoder=tiny_encoder,
+            batch_size=3,
+            progress=overtake,
+        )
+    journal = read_journal(engine, "c")
+    assert journal is not None
+    assert journal.complete  # the word of the one that overtook stands
+    found = dump(engine)
+    engine.delete("c")
+    ingest(engine, "c", passages(), queries(), encoder=tiny_encoder, batch_size=3)
+    assert found == dump(engine)
+
+
+def test_a_collection_made_at_the_same_moment_is_anothers(
+    engine: Engine, tiny_encoder: Encoder
+) -> None:
+    real = engine._create
+
+    def create(*arguments: Any) -> None:
+        engine._create = real  # type: ignore[method-assign]
+        ingest(engine, "c", passages(), encoder=tiny_encoder)
+        raise CollectionExists("collection 'c' exists already")
+
+    engine._create = create  # type: ignore[method-assign]
+    with pytest.raises(CollectionLocked, match="run the same again"):
+        ingest(engine, "c", passages(), encoder=tiny_encoder)
+    assert ingest(engine, "c", passages(), encoder=tiny_encoder).points == 10
+
+
+def test_a_hybrid_collection_without_its_mean_lengths_is_not_added_to(
+    engine: Engine, tiny_encoder: Encoder
+) -> None:
+    """Other lengths would be counted of the new passages, and mixed with the old ones."""
+    ingest(engine, "c", passages(), encoder=tiny_encoder, hybrid=True)
+    engine.write_document("c", "lexical", {})
+    with pytest.raises(StorageError, match=r"mean lengths.*'xqg delete -c c'"):
+        ingest(engine, "c", passages(5), encoder=tiny_encoder, hybrid=True)
+    engine.delete("c")
+    assert ingest(engine, "c", passages(), encoder=tiny_encoder, hybrid=True).points == 10
+
+
+def test_a_damaged_journal_names_both_ways_out(tiny_encoder: Encoder, tmp_path: Path) -> None:
+    with EdgeEngine(tmp_path / "e") as engine:
+        with pytest.raises(_CutOff):
+            cut_off(engine, tiny_encoder, 2)
+        journal = engine.root / "c" / "documents" / "journal.json"
+        journal.write_bytes(journal.read_bytes()[:-30])
+        with pytest.raises(StorageError, match=r"'xqg delete -c c'.*--restart"):
+            ingest(engine, "c", passages(), queries(), encoder=tiny_encoder, batch_size=3)
+        report = ingest(
+            engine, "c", passages(), queries(), encoder=tiny_encoder, batch_size=3, restart=True
+        )
+        assert (report.resumed_at, report.points) == (0, 10)
+        found = dump(engine)
+        ingest(engine, "fresh", passages(), queries(), encoder=tiny_encoder, batch_size=3)
+        assert found == dump(engine, "fresh")
+
+
+def test_a_server_that_is_gone_is_not_asked_to_note_it(
+    engine: Engine, tiny_encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be waited for a second time; the next run does the rest again."""
+    monkeypatch.setattr(engine, "flush", lambda name: pytest.fail("asked again"))
+    with pytest.raises(PartialIngest, match="6 of 10"):
+        cut_off(engine, tiny_encoder, 2, EngineUnavailable("gone"))
+    monkeypatch.undo()
+    report = ingest(engine, "c", passages(), queries(), encoder=tiny_encoder, batch_size=3)
+    assert report.points == 10
 
 
 def test_input_is_a_stream(engine: Engine, tiny_encoder: Encoder) -> None:

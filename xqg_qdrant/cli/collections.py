@@ -16,7 +16,7 @@ from xqg_qdrant.cli.storage import shown
 from xqg_qdrant.client import Client
 from xqg_qdrant.collection import CollectionReport
 from xqg_qdrant.engine import open_engine
-from xqg_qdrant.errors import StorageError, XqgError
+from xqg_qdrant.errors import CollectionLocked, EngineError, StorageError, XqgError
 from xqg_qdrant.lexical import SparseVector
 
 
@@ -114,9 +114,15 @@ def delete(location: str, collection: str, yes: bool, api_key: str | None) -> No
     with open_engine(location, api_key=api_key) as engine:
         engine.require(collection)
         if not yes:
-            points = engine.info(collection).points
+            try:
+                points = f"its {engine.info(collection).points:,} points"
+            except CollectionLocked:
+                raise
+            except EngineError as error:  # damaged: all the more reason to be rid of it
+                click.echo(f"Warning: {error}", err=True)
+                points = "all that is in it"
             click.confirm(
-                f"Destroy collection {collection!r} at {location} with its {points:,} points?",
+                f"Destroy collection {collection!r} at {location} with {points}?",
                 abort=True,
                 err=True,
             )
@@ -162,6 +168,8 @@ def _list_collections(client: Client, *, as_json: bool) -> None:
 def _state(report: CollectionReport) -> str:
     if report.complete:
         return "complete"
+    if not report.total:
+        return "not known, its journal is missing: ingest the same again"
     return f"cut off after {report.loaded:,} of {report.total:,} passages"
 
 

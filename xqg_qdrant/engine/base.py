@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -21,7 +22,7 @@ from xqg_qdrant.engine.points import Point as Point
 from xqg_qdrant.engine.points import check_points
 from xqg_qdrant.engine.storage import STORAGE, Storage
 from xqg_qdrant.engine.vectors import AnyVector, Shape
-from xqg_qdrant.errors import CollectionExists, CollectionNotFound, InputError
+from xqg_qdrant.errors import CollectionExists, CollectionNotFound, EngineError, InputError
 from xqg_qdrant.fusion import Vector
 from xqg_qdrant.hybrid import DEPTH, fuse_rankings
 from xqg_qdrant.lexical import SparseVector
@@ -81,7 +82,9 @@ class Engine(ABC):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        # What went wrong in the block must not be hidden by what then goes wrong in closing.
+        with suppress(EngineError) if error is not None else nullcontext():
+            self.close()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.location!r})"

@@ -13,8 +13,6 @@ of the process. See https://qdrant.tech/documentation/edge/.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -24,14 +22,25 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import IO, Any, ClassVar, Self
 
 import qdrant_edge as edge
 
-from xqg_qdrant.corpus.jsonl import read_json_object
 from xqg_qdrant.engine.aliases import AliasFile, Pinned
 from xqg_qdrant.engine.base import CollectionInfo, Engine, Point, ScoredPoint
 from xqg_qdrant.engine.edge_errors import EnginePanic, guarded
+from xqg_qdrant.engine.edge_files import (
+    build_again,
+    identity,
+    let_go,
+    read_sealed,
+    require_free,
+    sealed,
+    storage_errors,
+    sync_folder,
+    take_lock,
+    write_atomically,
+)
 from xqg_qdrant.engine.edge_models import (
     from_description,
     from_record,
@@ -65,12 +74,16 @@ from xqg_qdrant.errors import (
 MIN_FREE_BYTES = 128 * 2**20
 """Room that is always left. A full disk does not raise in Edge: SIGBUS ends the process."""
 
+OPEN_FREE_BYTES = 64 * 2**20
+"""Room without which no collection is opened: opening crashed with 33 MiB, and went with 39."""
+
 _WRITE_FACTOR = 4
 """Bytes on disk per byte of points, at most: log, segment, and a copy while optimising."""
 
 _SHARD = "shard"
 _DOCUMENTS = "documents"
 _DESCRIPTION = "collection.json"
+_LOCK = "lock"
 _HIDDEN = (".creating-", ".deleting-")
 _STALE_SECONDS = 3600.0
 
@@ -94,6 +107,9 @@ class EdgeEngine(Engine):
         self._stood_for: dict[str, str] = {}
         self.location = str(root)
         self._shards: dict[str, edge.EdgeShard] = {}
+        self._opened: dict[str, tuple[int, int] | None] = {}
+        self._unflushed: set[str] = set()
+        self._locks: dict[str, IO[str]] = {}
         self._shapes: dict[str, Shape] = {}
         self._storages = {}
         self._lock = threading.RLock()
@@ -177,21 +193,13 @@ class EdgeEngine(Engine):
         path = self._document(self.resolve(name), key)
         if not path.is_file():
             return None
-        fix = f"remove {path} only if you know what it held, or build the collection again"
-        try:
-            row = read_json_object(path)
-        except InputError as error:
-            raise StorageError(f"{error}: the file is damaged; {fix}") from None
-        value = row.get("value")
-        if not isinstance(value, dict) or row.get("sha256") != _checksum(value):
-            raise StorageError(f"{path}: its checksum does not fit, the file is damaged; {fix}")
-        return value
+        return read_sealed(path, name)
 
     def write_document(self, name: str, key: str, value: Mapping[str, Any]) -> None:
         """Keep a JSON object with the collection; see :class:`Engine`."""
         self.require(name)
-        with _storage(f"write the {key} of {name!r} at {self.location}"):
-            _write_atomically(self._document(self.resolve(name), key), _sealed(value))
+        with storage_errors(f"write the {key} of {name!r} at {self.location}"):
+            write_atomically(self._document(self.resolve(name), key), sealed(value))
 
     def count(self, name: str, where: Sequence[Condition] = ()) -> int:
         """How many points fulfil all conditions, exactly."""
@@ -221,22 +229,12 @@ class EdgeEngine(Engine):
 
     def ensure_space(self, name: str, incoming: int) -> None:
         """Check that there is room for points to come; see :class:`Engine`."""
-        folders = (self.root, *self.root.absolute().parents)
-        existing = next(folder for folder in folders if folder.exists())
-        with _storage(f"look at the free space of {existing}"):
-            free = shutil.disk_usage(existing).free
-        wanted = incoming * _WRITE_FACTOR + MIN_FREE_BYTES
-        if free < wanted:
-            raise StorageError(
-                f"not enough room at {self.root}: {free / 2**20:,.0f} MiB are free, collection "
-                f"{name!r} needs {wanted / 2**20:,.0f} MiB to go on safely: make room, then run "
-                "the same again"
-            )
+        require_free(self.root, name, incoming * _WRITE_FACTOR + MIN_FREE_BYTES)
 
     def flush(self, name: str) -> None:
         """Bring all that was acknowledged to the disk itself."""
         with self._shard(name) as shard:
-            shard.flush()
+            self._flush(name, shard)
 
     def optimize(self, name: str) -> None:
         """Merge segments, build the HNSW graphs and quantise.
@@ -250,17 +248,21 @@ class EdgeEngine(Engine):
         name = self.resolve(name)
         storage, shape = self.storage(name), self._shape(name)
         folder = self.root / name / _SHARD
-        self.ensure_space(name, allocated_bytes(folder) // _WRITE_FACTOR)
+        with storage_errors(f"look at the files of collection {name!r} at {self.location}"):
+            size = allocated_bytes(folder)
+        self.ensure_space(name, size // _WRITE_FACTOR)
         with self._lock:
             with self._shard(name) as shard:
-                shard.flush()
+                self._flush(name, shard)
                 quantized = storage.quantizes(shard.count(edge.CountRequest(exact=True)))
                 changes = quantized and storage.quantization == AUTO
                 if not changes and not has_much_to_index(folder, storage):
+                    self._unflushed.add(name)
                     shard.optimize()
-                    shard.flush()
+                    self._flush(name, shard)
                     return
-            if error := self._close_shard(name):
+            # Closed, but locked still: while the child works, no other process may come in.
+            if error := self._close_shard(name, unlock=False):
                 raise error
             self._away.add(name)
         try:
@@ -280,6 +282,8 @@ class EdgeEngine(Engine):
                 self._returned.wait()
             names = list(self._shards)
             errors = [error for name in names if (error := self._close_shard(name))]
+            while self._locks:  # of what could not be opened again after it was optimised
+                let_go(self._locks.popitem()[1])
             if self._temporary is not None:
                 self._temporary.cleanup()
         if errors:
@@ -303,7 +307,13 @@ class EdgeEngine(Engine):
         # The folder of that name may be in use still, by what an alias hid.
         folder = f"{name}-{uuid.uuid4().hex[:8]}" if name in self._aliases.read() else name
         hidden = self.root / f"{_HIDDEN[0]}{name}-{uuid.uuid4().hex}"
-        with self._lock, _storage(f"make a collection in {self.root}"):
+        if folder == name and (self.root / name).exists() and not self.exists(name):
+            raise StorageError(
+                f"{self.root / name} is in the way: it holds no {_DESCRIPTION}, so it is no "
+                "collection, or what is left of one. Move it away or remove it, then run the same "
+                "again"
+            )
+        with self._lock, storage_errors(f"make a collection in {self.root}"):
             self.root.mkdir(parents=True, exist_ok=True)
             self._sweep()
             try:
@@ -318,9 +328,10 @@ class EdgeEngine(Engine):
                         )
                     shard.close()
                 for key, value in documents.items():
-                    _write_atomically(hidden / _DOCUMENTS / f"{key}.json", _sealed(value))
-                _write_atomically(hidden / _DESCRIPTION, to_description(shape))
+                    write_atomically(hidden / _DOCUMENTS / f"{key}.json", sealed(value))
+                write_atomically(hidden / _DESCRIPTION, sealed(to_description(shape)))
                 hidden.rename(self.root / folder)
+                sync_folder(self.root)
                 if folder != name:
                     self._aliases.change({name: folder})
             except OSError:
@@ -333,7 +344,7 @@ class EdgeEngine(Engine):
                 shutil.rmtree(hidden, ignore_errors=True)
 
     def _delete(self, name: str) -> None:
-        with self._lock, _storage(f"delete collection {name!r} at {self.location}"):
+        with self._lock, storage_errors(f"delete collection {name!r} at {self.location}"):
             try:
                 with self._shard(name):
                     pass
@@ -362,19 +373,15 @@ class EdgeEngine(Engine):
         name = self.resolve(name)
         if name not in self._shapes:
             self.require(name)
-            try:
-                row = read_json_object(self.root / name / _DESCRIPTION)
-                self._shapes[name] = from_description(row)
-            except (InputError, KeyError, AttributeError, TypeError, ValueError) as error:
-                raise StorageError(
-                    f"{self.root / name / _DESCRIPTION} is damaged ({error}): "
-                    "delete the collection by name and build it again"
-                ) from None
+            self._shapes[name] = from_description(
+                read_sealed(self.root / name / _DESCRIPTION, name)
+            )
         return self._shapes[name]
 
     def _upsert(self, name: str, points: Sequence[Point]) -> None:
         batch = [to_point(point) for point in points]
         with self._shard(name) as shard:
+            self._unflushed.add(name)
             shard.update(edge.UpdateOperation.upsert_points(batch))
 
     def _search(
@@ -417,8 +424,8 @@ class EdgeEngine(Engine):
                 self._returned.wait()
             if name not in self._shards:
                 self.require(name)
-                with guarded(f"open collection {name!r} at {self.location}"):
-                    self._shards[name] = edge.EdgeShard.load(str(self.root / name / _SHARD))
+                self._shards[name] = self._load(name)
+                self._opened[name] = identity(self.root / name / _SHARD)
             try:
                 with guarded(f"work on collection {name!r} at {self.location}"):
                     yield self._shards[name]
@@ -426,15 +433,53 @@ class EdgeEngine(Engine):
                 self._close_shard(name)
                 raise
 
-    def _close_shard(self, name: str) -> XqgError | None:
+    def _load(self, name: str) -> edge.EdgeShard:
+        require_free(self.root, name, OPEN_FREE_BYTES)
+        action = f"open collection {name!r} at {self.location}"
+        # The engine has a lock too, but before it looks at it, it mends files: a second process
+        # that merely tries makes the first one fail.
+        lock = self._locks.pop(name, None) or take_lock(self.root / name / _LOCK, action)
+        try:
+            with guarded(action):
+                shard = edge.EdgeShard.load(str(self.root / name / _SHARD))
+        except BaseException as error:
+            let_go(lock)
+            if isinstance(error, EngineError) and not isinstance(error, StorageError):
+                raise EngineError(f"{error}. Its files are damaged: {build_again(name)}") from error
+            raise
+        self._locks[name] = lock
+        return shard
+
+    def _flush(self, name: str, shard: edge.EdgeShard) -> None:
+        """Flush to the files where others will look, not to ones that were removed since.
+
+        Raises:
+            StorageError: the folder was removed or replaced while it was open.
+        """
+        if identity(self.root / name / _SHARD) != self._opened[name]:
+            self._unflushed.discard(name)
+            self._close_shard(name)
+            raise StorageError(
+                f"{self.root / name} was removed or replaced while collection {name!r} was open: "
+                "what was written is lost. Run the same again"
+            )
+        shard.flush()
+        self._unflushed.discard(name)
+
+    def _close_shard(self, name: str, *, unlock: bool = True) -> XqgError | None:
         shard = self._shards.pop(name, None)
         try:
             if shard is not None:
                 with guarded(f"close collection {name!r} at {self.location}"):
-                    shard.flush()
+                    if name in self._unflushed:  # a reader has nothing to write, nor needs the room
+                        shard.flush()
                     shard.close()
         except XqgError as error:
             return error
+        finally:
+            self._unflushed.discard(name)
+            if unlock and (lock := self._locks.pop(name, None)):
+                let_go(lock)
         return None
 
     def _document(self, name: str, key: str) -> Path:
@@ -447,35 +492,3 @@ class EdgeEngine(Engine):
                 continue
             if time.time() - path.stat().st_mtime > _STALE_SECONDS:
                 shutil.rmtree(path, ignore_errors=True)
-
-
-@contextmanager
-def _storage(action: str) -> Iterator[None]:
-    """Turn errors of the file system into ours."""
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(f"cannot {action}: {error.strerror or error}") from error
-
-
-def _checksum(value: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def _sealed(value: Mapping[str, Any]) -> dict[str, Any]:
-    return {"sha256": _checksum(value), "value": dict(value)}
-
-
-def _write_atomically(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON file so that a reader finds the old one or the new one, whole."""
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", encoding="utf-8") as stream:
-        json.dump(value, stream, ensure_ascii=False, indent=1)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

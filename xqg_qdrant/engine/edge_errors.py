@@ -12,6 +12,14 @@ class EnginePanic(EngineError):
     """The engine panicked: what is in memory cannot be trusted, what is on disk is read again."""
 
 
+def locked(action: str) -> CollectionLocked:
+    """What to say where a collection is open already."""
+    return CollectionLocked(
+        f"cannot {action}: another process, or another client in this one, has it open. Close "
+        "that one, or share collections by a Qdrant server (docker-compose.yml)"
+    )
+
+
 @contextmanager
 def guarded(action: str) -> Iterator[None]:
     """Turn whatever Edge raises, panics included, into errors of ours."""
@@ -22,12 +30,12 @@ def guarded(action: str) -> Iterator[None]:
     except Exception as error:  # Edge raises plain Exception
         text = str(error)
         if "WouldBlock" in text:
-            raise CollectionLocked(
-                f"cannot {action}: another process, or another client in this one, has it open. "
-                "Close that one, or share collections by a Qdrant server (docker-compose.yml)"
-            ) from error
+            raise locked(action) from error
         if "No space left" in text or "Read-only file system" in text:
-            raise StorageError(f"cannot {action}: {text}") from error
+            raise StorageError(
+                f"cannot {action}: {text}. Make room, or let it be written to, then run the same "
+                "again"
+            ) from error
         raise EngineError(f"cannot {action}: {text}") from error
     except BaseException as error:  # PanicException of the Rust engine
         raise EnginePanic(f"cannot {action}: the engine panicked: {error}") from error

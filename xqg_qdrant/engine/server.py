@@ -16,11 +16,19 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+import grpc
 from qdrant_client import QdrantClient, models
+from qdrant_client.http.exceptions import UnexpectedResponse
 
 from xqg_qdrant.engine.base import CollectionInfo, Engine, Point, ScoredPoint
 from xqg_qdrant.engine.filters import Condition
-from xqg_qdrant.engine.server_calls import retrying, translated
+from xqg_qdrant.engine.server_calls import (
+    READ_PATIENCE_SECONDS,
+    WRITE_PATIENCE_SECONDS,
+    retrying,
+    says_exists,
+    translated,
+)
 from xqg_qdrant.engine.server_models import (
     from_params,
     from_record,
@@ -35,7 +43,14 @@ from xqg_qdrant.engine.server_models import (
 )
 from xqg_qdrant.engine.storage import INT8, Storage
 from xqg_qdrant.engine.vectors import AnyVector, Shape
-from xqg_qdrant.errors import AuthenticationError, CollectionLocked, EngineUnavailable, InputError
+from xqg_qdrant.errors import (
+    AuthenticationError,
+    CollectionExists,
+    CollectionLocked,
+    EngineError,
+    EngineUnavailable,
+    InputError,
+)
 from xqg_qdrant.lexical import SparseVector
 
 TIMEOUT_SECONDS = 60
@@ -48,6 +63,7 @@ OLDEST_SERVER = (1, 16)
 """Collection metadata came with 1.16."""
 
 _OPTIMIZE_SECONDS = 600.0
+_CONNECT_ATTEMPTS = 3
 _SEARCH_BATCH = 64
 _DOCUMENT_PREFIX = "xqg_"
 
@@ -59,8 +75,10 @@ log = logging.getLogger(__name__)
 class ServerEngine(Engine):
     """Collections on a Qdrant server; safe to share between threads.
 
-    Calls that may be repeated without harm are tried up to ``ATTEMPTS`` times on transient
-    failures, with exponential back-off and jitter, or after the time the server asks for.
+    Requests are tried up to ``ATTEMPTS`` times on transient failures, with exponential back-off
+    and jitter, after the time the server asks for, and for so long at most as
+    :mod:`xqg_qdrant.engine.server_calls` says. All of them may be repeated without harm: ids are
+    those of the points, and a creation is looked after before it is called a failure.
 
     Args:
         client: a connected client.
@@ -106,12 +124,13 @@ class ServerEngine(Engine):
                 check_compatibility=False,
             )
 
+        first_word = retrying(attempts=_CONNECT_ATTEMPTS, refused=False)
         try:
             probe = client(prefer_grpc=False, timeout=CONNECT_SECONDS)
         except ValueError as error:
             raise InputError(f"{url!r} is no server URL: {error}") from None
         try:
-            translated(url, probe.get_collections)
+            translated(url, lambda: first_word(probe.get_collections))
             version = translated(url, probe.info).version
         finally:
             probe.close()
@@ -180,7 +199,7 @@ class ServerEngine(Engine):
                 make = models.CreateAlias(collection_name=str(target), alias_name=alias)
                 operations.append(models.CreateAliasOperation(create_alias=make))
         if operations:
-            self._call(lambda: self._client.update_collection_aliases(operations))
+            self._change(lambda: self._client.update_collection_aliases(operations))
         for alias in changes:
             self._shapes.pop(alias, None)
             self._storages.pop(alias, None)
@@ -208,14 +227,13 @@ class ServerEngine(Engine):
     def read_document(self, name: str, key: str) -> dict[str, Any] | None:
         """A JSON object kept in the collection's metadata."""
         self.require(name)
-        metadata = self._call(lambda: self._client.get_collection(name)).config.metadata
-        value = (metadata or {}).get(_DOCUMENT_PREFIX + key)
+        value = self._metadata(name).get(_DOCUMENT_PREFIX + key)
         return dict(value) if isinstance(value, dict) else None
 
     def write_document(self, name: str, key: str, value: Mapping[str, Any]) -> None:
         """Keep a JSON object in the collection's metadata; other keys stay as they are."""
         metadata = {_DOCUMENT_PREFIX + key: dict(value)}
-        self._call(lambda: self._client.update_collection(name, metadata=metadata))
+        self._change(lambda: self._client.update_collection(name, metadata=metadata))
 
     def count(self, name: str, where: Sequence[Condition] = ()) -> int:
         """How many points fulfil all conditions, exactly."""
@@ -261,7 +279,7 @@ class ServerEngine(Engine):
                     name, path, field_schema=models.PayloadSchemaType.KEYWORD, wait=True
                 )
 
-            self._call(create)
+            self._change(create)
 
     def flush(self, name: str) -> None:
         """Nothing to do: a server's write-ahead log holds what it acknowledged."""
@@ -271,7 +289,7 @@ class ServerEngine(Engine):
         storage = self.storage(name)
         config = models.OptimizersConfigDiff(indexing_threshold=storage.indexing_threshold)
         quantized = storage.quantizes(self.count(name))
-        self._call(
+        self._change(
             lambda: self._client.update_collection(
                 name,
                 optimizers_config=config,
@@ -281,10 +299,14 @@ class ServerEngine(Engine):
         )
         deadline = time.monotonic() + _OPTIMIZE_SECONDS
         wait = 0.1
-        while self._call(lambda: self._client.get_collection(name)).status not in (
-            models.CollectionStatus.GREEN,
-            models.CollectionStatus.GREY,
-        ):
+        while True:
+            state = self._call(lambda: self._client.get_collection(name))
+            if state.status in (models.CollectionStatus.GREEN, models.CollectionStatus.GREY):
+                return
+            if state.status == models.CollectionStatus.RED:
+                raise EngineError(
+                    f"the server at {self.location} cannot index {name!r}: {state.optimizer_status}"
+                )
             if time.monotonic() > deadline:
                 log.warning("%s is still being indexed; searches work, more slowly", name)
                 return
@@ -303,11 +325,15 @@ class ServerEngine(Engine):
         documents: dict[str, Any],
         storage: Storage,
     ) -> None:
-        # Not repeated on failure: it may have been carried out, and "exists already" would mislead.
-        with self._lock:
-            translated(
-                self.location,
-                lambda: self._client.create_collection(
+        metadata = {_DOCUMENT_PREFIX + key: value for key, value in documents.items()}
+        metadata = json.loads(json.dumps(metadata))  # as it will come back
+        attempts = 0
+
+        def create() -> bool:
+            nonlocal attempts
+            attempts += 1
+            try:
+                self._client.create_collection(
                     name,
                     vectors_config=to_vectors_config(shape, storage),
                     sparse_vectors_config=to_sparse_config(shape),
@@ -322,14 +348,27 @@ class ServerEngine(Engine):
                     shard_number=storage.shards,
                     replication_factor=storage.replication_factor,
                     write_consistency_factor=storage.write_consistency_factor,
-                    metadata={_DOCUMENT_PREFIX + key: value for key, value in documents.items()},
-                ),
-            )
+                    metadata=metadata,
+                )
+            except (UnexpectedResponse, grpc.RpcError) as error:
+                if says_exists(error):
+                    return False
+                raise
+            return True
+
+        if not self._change(create):
+            # An earlier attempt may have been carried out, and its answer been lost.
+            there = self._metadata(name) if attempts > 1 else {}
+            if not metadata or there != metadata:
+                raise CollectionExists(f"collection {name!r} exists already at {self.location}")
         self.ensure_indexes(name, keyword_indexes)
+
+    def _metadata(self, name: str) -> dict[str, Any]:
+        return self._call(lambda: self._client.get_collection(name)).config.metadata or {}
 
     def _delete(self, name: str) -> None:
         real = self.resolve(name)  # by an alias, a server deletes nothing; aliases go along
-        self._call(lambda: self._client.delete_collection(real))
+        self._change(lambda: self._client.delete_collection(real))
         for known in (real, name):
             self._shapes.pop(known, None)
             self._storages.pop(known, None)
@@ -359,7 +398,7 @@ class ServerEngine(Engine):
         self._send(name, batch)
 
     def _send(self, name: str, batch: list[models.PointStruct]) -> None:
-        self._call(lambda: self._client.upsert(name, points=batch, wait=True))
+        self._change(lambda: self._client.upsert(name, points=batch, wait=True))
 
     def _request_bytes(self, point: Point) -> int:
         """What a point takes in a request: numbers are 4 bytes over gRPC, about 21 as JSON."""
@@ -402,10 +441,16 @@ class ServerEngine(Engine):
         records = self._call(lambda: self._client.retrieve(name, list(ids), with_payload=True))
         return {str(record.id): record.payload or {} for record in records}
 
-    def _call(self, request: Callable[[], Result]) -> Result:
-        """Make a request that may be repeated without harm."""
+    def _call(
+        self, request: Callable[[], Result], *, patience: float = READ_PATIENCE_SECONDS
+    ) -> Result:
+        """Make a request, and again when it fails for now."""
         with self._lock:
-            return translated(self.location, lambda: retrying()(request))
+            return translated(self.location, lambda: retrying(patience=patience)(request))
+
+    def _change(self, request: Callable[[], Result]) -> Result:
+        """The same of a request that writes, which nobody sits and waits for."""
+        return self._call(request, patience=WRITE_PATIENCE_SECONDS)
 
 
 def _version(text: str) -> tuple[int, int]:

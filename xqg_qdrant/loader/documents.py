@@ -31,14 +31,25 @@ def read_manifest(engine: Engine, name: str) -> CollectionManifest:
     if row is None:
         raise CollectionMismatch(
             f"collection {name!r} at {engine.location} has no manifest, xqg-qdrant did not make "
-            "it: choose another name"
+            "it: choose another name. If it did and the manifest was lost, delete the collection "
+            f"('xqg delete -c {name}') and ingest it again"
         )
     return CollectionManifest.from_json(row, name)
 
 
 def read_journal(engine: Engine, name: str) -> Journal | None:
-    """The journal of the last ingest into a collection, if there is one."""
-    row = engine.read_document(name, JOURNAL)
+    """The journal of the last ingest into a collection, if there is one.
+
+    Raises:
+        StorageError: it is damaged.
+    """
+    try:
+        row = engine.read_document(name, JOURNAL)
+    except StorageError as error:
+        raise StorageError(
+            f"{error}; or, where nothing but the journal is damaged, ingest the same again with "
+            "--restart (restart=True)"
+        ) from error
     return None if row is None else Journal.from_json(row, name)
 
 
@@ -48,17 +59,20 @@ def read_statistics(engine: Engine, name: str) -> Mapping[str, Any]:
 
 
 def read_lengths(engine: Engine, name: str) -> dict[str, float]:
-    """The mean number of terms of a hybrid collection's passages, by field; else empty.
+    """The mean number of terms of a hybrid collection's passages, by field.
 
     They are those of the ingest that first had the field, and stay: vectors hang on them.
 
     Raises:
-        StorageError: the document is damaged.
+        StorageError: the document is damaged or missing.
     """
-    row = engine.read_document(name, LEXICAL) or {"lengths": {}}
+    row = engine.read_document(name, LEXICAL)
     try:
+        if row is None:
+            raise KeyError("there are none")
         return {str(field): float(length) for field, length in row["lengths"].items()}
     except (KeyError, AttributeError, TypeError, ValueError) as error:
         raise StorageError(
-            f"the mean lengths of collection {name!r} are damaged ({error}): build it again"
+            f"the mean lengths of collection {name!r} are damaged ({error}): delete the "
+            f"collection ('xqg delete -c {name}') and ingest it again"
         ) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -21,8 +22,11 @@ from xqg_qdrant.engine.base import Engine, Point, check_collection_name
 from xqg_qdrant.engine.storage import Storage
 from xqg_qdrant.engine.vectors import MAX_MULTIVECTOR_FLOATS, AnyVector
 from xqg_qdrant.errors import (
+    CollectionExists,
+    CollectionLocked,
     CollectionMismatch,
     EngineError,
+    EngineUnavailable,
     InputError,
     PartialIngest,
     RayError,
@@ -34,7 +38,14 @@ from xqg_qdrant.fusion import query_share
 from xqg_qdrant.languages import parse_languages
 from xqg_qdrant.layouts import DEFAULT_LAYOUT, Encodings, layout_named
 from xqg_qdrant.lexical import PASSAGE, SPARSE_VECTOR, Lexical, LexicalSettings
-from xqg_qdrant.loader.documents import LEXICAL, MANIFEST, STATISTICS, read_lengths, read_manifest
+from xqg_qdrant.loader.documents import (
+    LEXICAL,
+    MANIFEST,
+    STATISTICS,
+    read_journal,
+    read_lengths,
+    read_manifest,
+)
 from xqg_qdrant.loader.encoding import (
     BatchVectors,
     Encoding,
@@ -150,7 +161,12 @@ def ingest(
             lexical=LexicalSettings() if hybrid else None,
         )
         _check_rows(manifest, staging)
-        journal = Journal(input=staging.fingerprint, batch_size=batch_size, total=staging.passages)
+        journal = Journal(
+            input=staging.fingerprint,
+            batch_size=batch_size,
+            total=staging.passages,
+            writer=uuid.uuid4().hex,
+        )
         plan: Replacement | None = None
         if replace:
             plan = Replacement.plan(
@@ -190,7 +206,8 @@ def ingest(
             previous = plan.swap()
         if not dry_run:
             # What is in place may be open in another process, which is as good a sign.
-            points = journal.total if plan and plan.in_place else engine.count(target)
+            in_place = plan is not None and plan.in_place
+            points = run.points or (journal.total if in_place else engine.count(target))
         return IngestReport(
             collection=collection,
             location=engine.location,
@@ -236,6 +253,7 @@ class _Run:
         self.lexical: Lexical | None = None
         self.truncated_passages = 0
         self.truncated_queries = 0
+        self.points = 0
         self._written_at = time.monotonic()
 
     def prepare(
@@ -247,11 +265,12 @@ class _Run:
             restart: begin again from the first passage.
             documents: more to keep with a collection that is made.
         """
+        self.engine.ensure_space(self.name, 0)
         if self.engine.exists(self.name) and not self.adopt(restart=restart, writing=True):
             self.engine.delete(self.name)
         if self.engine.exists(self.name):
             self.engine.ensure_indexes(self.name, KEYWORD_INDEXES)
-            self._prepare_lexical(read_lengths(self.engine, self.name))
+            self._prepare_lexical()
             self._write_journal()
             return
         self.engine.ensure_space(self.name, self._estimated_bytes())
@@ -261,33 +280,42 @@ class _Run:
             JOURNAL: self.journal.to_json(),
             **(documents or {}),
         }
-        self._prepare_lexical({})
+        self._prepare_lexical()
         if self.lexical is not None:
             kept[LEXICAL] = {"lengths": self.lexical.lengths}
-        self.engine.create(
-            self.name,
-            self.manifest.dimensions,
-            KEYWORD_INDEXES,
-            kept,
-            multivectors=self.manifest.layout_object.multivectors,
-            sparse=self.manifest.sparse_names,
-            storage=self.storage,
-        )
+        try:
+            self.engine.create(
+                self.name,
+                self.manifest.dimensions,
+                KEYWORD_INDEXES,
+                kept,
+                multivectors=self.manifest.layout_object.multivectors,
+                sparse=self.manifest.sparse_names,
+                storage=self.storage,
+            )
+        except CollectionExists as error:
+            raise CollectionLocked(
+                f"{error}: another ingest made it at this very moment. When that one is done, run "
+                "the same again"
+            ) from None
+        self.engine.count(self.name)  # opens an embedded collection, before others do
 
     def go_on_complete(self) -> None:
         """Take what is there as loaded."""
         self.journal.done, self.journal.complete = self.journal.total, True
-        self._prepare_lexical(read_lengths(self.engine, self.name))
+        self._prepare_lexical()
 
-    def _prepare_lexical(self, known: dict[str, float]) -> None:
+    def _prepare_lexical(self) -> None:
         """Count the terms of fields whose mean length is not known yet, in a pass of its own."""
         settings = self.manifest.lexical
         if settings is None:
             return
+        there = self.engine.exists(self.name)
+        known = read_lengths(self.engine, self.name) if there else {}
         wanted = {PASSAGE, *self.staging.queries} - known.keys()
         lengths = mean_lengths(self.staging, settings, wanted) if wanted else {}
         self.lexical = Lexical(settings, known | lengths)
-        if wanted and self.engine.exists(self.name):
+        if wanted and there:
             self.engine.write_document(self.name, LEXICAL, {"lengths": self.lexical.lengths})
 
     def adopt(self, *, restart: bool, writing: bool) -> bool:
@@ -301,6 +329,8 @@ class _Run:
         unfinished = earlier is not None and not earlier.complete
         if unfinished and earlier is not None and earlier.created and restart:
             return False
+        # Opens an embedded collection, and so keeps others out before anything is written.
+        points = self.engine.count(self.name)
         try:
             stored.require_same(self.manifest, self.name)
             self.engine.storage(self.name).require_same(self.storage, self.name)
@@ -313,8 +343,9 @@ class _Run:
             ) from None
         if unfinished and earlier is not None and not restart:
             self._require_same_input(earlier)
+            earlier.writer = self.journal.writer
             self.journal = earlier
-            if self.engine.count(self.name) < earlier.done:
+            if points < earlier.done:
                 self.journal.done = 0  # points were lost since; load all of them again
         merged = stored.with_languages(self.manifest.languages)
         if earlier is not None and not self.reload and merged == stored and self._has_all(earlier):
@@ -343,8 +374,9 @@ class _Run:
             self._finish()
         except BaseException as error:
             # Whatever happened, note how far we came, if that is still possible.
-            with contextlib.suppress(XqgError):
-                self._checkpoint()
+            if not isinstance(error, EngineUnavailable):  # which was waited for long enough
+                with contextlib.suppress(XqgError):
+                    self._checkpoint()
             if isinstance(error, EngineError | RayError):
                 raise PartialIngest(
                     f"{error}\n{self.journal.done:,} of {self.journal.total:,} passages are in "
@@ -400,7 +432,7 @@ class _Run:
         return points
 
     def _finish(self) -> None:
-        count = self.engine.count(self.name)
+        self.points = count = self.engine.count(self.name)
         if self.journal.created and count != self.journal.total:
             raise EngineError(
                 f"collection {self.name!r} holds {count:,} points after {self.journal.total:,} "
@@ -420,8 +452,7 @@ class _Run:
 
     def _earlier_journal(self, *, restart: bool) -> Journal | None:
         try:
-            row = self.engine.read_document(self.name, JOURNAL)
-            return None if row is None else Journal.from_json(row, self.name)
+            return read_journal(self.engine, self.name)
         except StorageError:
             if restart:
                 return None
@@ -455,7 +486,21 @@ class _Run:
     def _checkpoint(self) -> None:
         # First the points to the disk, then the word that they are there.
         self.engine.flush(self.name)
+        self._require_alone()
         self._write_journal()
+
+    def _require_alone(self) -> None:
+        """See that no other run has begun to write to the collection since this one did."""
+        try:
+            row = self.engine.read_document(self.name, JOURNAL)
+        except StorageError:  # damaged, and about to be replaced
+            return
+        if row is not None and row.get("writer") != self.journal.writer:
+            raise CollectionLocked(
+                f"another ingest has begun to write to collection {self.name!r} at "
+                f"{self.engine.location} after this one, which ends after {self.journal.done:,} of "
+                f"{self.journal.total:,} passages: when the other is done, run the same again"
+            )
 
     def _write_journal(self) -> None:
         self.engine.write_document(self.name, JOURNAL, self.journal.to_json())

@@ -22,6 +22,7 @@ class Journal:
         done: passages that the engine has acknowledged, from the first on.
         created: the collection was made by this ingest, nothing else is in it.
         complete: it ended well.
+        writer: drawn anew by every run, so that one that another run has overtaken notices.
     """
 
     input: str
@@ -30,6 +31,7 @@ class Journal:
     done: int = 0
     created: bool = False
     complete: bool = False
+    writer: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
@@ -49,6 +51,6 @@ class Journal:
         except (TypeError, ValueError) as error:
             raise StorageError(
                 f"the journal of collection {collection!r} is damaged ({error}): "
-                "ingest again with --restart (restart=True)"
+                "ingest the same again with --restart (restart=True)"
             ) from None
         return journal
