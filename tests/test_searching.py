@@ -339,7 +339,7 @@ def test_collections_of_before_there_were_other_vectors_still_open(
     with Client(tmp_path, encoder=tiny_encoder) as client:
         client.ingest("old", PASSAGES[:5], QUERIES[:10])
     path = tmp_path / "old" / "collection.json"
-    row = json.loads(path.read_text())
+    row = json.loads(path.read_text())["value"]
     path.write_text(json.dumps({"dimensions": row["dimensions"]}))
     with EdgeEngine(tmp_path) as engine:
         manifest = engine.read_document("old", MANIFEST)

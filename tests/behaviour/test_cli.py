@@ -26,7 +26,7 @@ COMMANDS = [
     "demo", "export", "generate", "filter", "ingest", "search", "info", "dump", "delete",
     "rollback", "alias", "backup", "restore", "push", "models",
     "eval", "eval afriqa", "eval beir", "eval mkqa", "eval run", "eval xor-tydi", "eval xquad-r",
-    "sweep", "sweep alpha", "sweep languages", "sweep queries", "compare",
+    "sweep", "sweep alpha", "sweep defaults", "sweep languages", "sweep queries", "compare",
     "reproduce", "data", "data fetch", "data list",
 ]
 # fmt: on

@@ -37,10 +37,11 @@ def _points(number: int = POINTS, seed: int = 1) -> list[Point]:
 
 
 def _children(process: int | str = "self") -> list[int]:
+    """The processes that a process has optimising for it."""
     found = []
     for thread in Path(f"/proc/{process}/task").iterdir():
         found += [int(each) for each in (thread / "children").read_text().split()]
-    return found
+    return [each for each in found if b"optimizing" in Path(f"/proc/{each}/cmdline").read_bytes()]
 
 
 def _wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:

@@ -343,6 +343,9 @@ def test_a_collection_that_the_server_cannot_index_is_an_error(
 
     script.told.append((("PUT", "", {}), {"metadata": {}}))
     script.add(200, EXISTS)
+    script.add(200, lambda: created_as(script))
+    script.add(200, EXISTS)
+    script.add(200, {**OK, "result": {"count": 1}})
     script.add(200, DONE)
     script.add(200, red)
     with pytest.raises(EngineError, match=r"cannot index 'c'.*no space left"):

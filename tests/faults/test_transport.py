@@ -55,6 +55,7 @@ class Answers:
         answers: dict[tuple[str, str], Any] = {
             ("GET", "/"): ROOT,
             ("GET", "/collections"): shaped({"collections": []}),
+            ("GET", "/aliases"): shaped({"aliases": []}),
             ("GET", "/collections/c/exists"): shaped({"exists": self.metadata is not None}),
             ("PUT", "/collections/c"): shaped(True),
             ("PUT", "/collections/c/index"): UPDATED,

@@ -129,7 +129,7 @@ def test_a_run_cut_off_while_loading_goes_on(
         nonlocal calls
         calls += 1
         if calls == 3:
-            raise EngineUnavailable("gone")
+            raise EngineError("gone")
         original(name, points)
 
     monkeypatch.setattr(engine, "_upsert", upsert)

@@ -373,9 +373,8 @@ class EdgeEngine(Engine):
         name = self.resolve(name)
         if name not in self._shapes:
             self.require(name)
-            self._shapes[name] = from_description(
-                read_sealed(self.root / name / _DESCRIPTION, name)
-            )
+            path = self.root / name / _DESCRIPTION
+            self._shapes[name] = from_description(read_sealed(path, name, bare="dimensions"))
         return self._shapes[name]
 
     def _upsert(self, name: str, points: Sequence[Point]) -> None:

@@ -32,8 +32,13 @@ def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
     return {"sha256": _checksum(value), "value": dict(value)}
 
 
-def read_sealed(path: Path, name: str) -> dict[str, Any]:
+def read_sealed(path: Path, name: str, bare: str | None = None) -> dict[str, Any]:
     """The JSON object in a file of ours.
+
+    Args:
+        path: of the file.
+        name: of the collection.
+        bare: a field of objects that had no checksum in earlier releases.
 
     Raises:
         StorageError: the file was damaged; a flipped bit is enough.
@@ -42,6 +47,8 @@ def read_sealed(path: Path, name: str) -> dict[str, Any]:
         row = read_json_object(path)
     except InputError as error:
         raise StorageError(f"{error}. The file is damaged: {build_again(name)}") from None
+    if bare in row:
+        return row
     value = row.get("value")
     if not isinstance(value, dict) or row.get("sha256") != _checksum(value):
         raise StorageError(
