@@ -45,13 +45,15 @@ class Client:
     Args:
         location: a folder for the embedded engine (``xqg-data`` when None), ``":memory:"``, the
             URL of a Qdrant server, or an engine that is open already.
-        api_key: for a server.
+        api_key: for a server; it stands in no message, log, manifest or ``repr``.
+        allow_insecure_api_key: send the key over plain HTTP to another machine too; refused
+            otherwise, since all on the way could read it.
         encoder: name, model folder or encoder, for ingesting and searching. When None, ingesting
             takes the default encoder and searching the one that the collection was built with.
         threads: threads that the encoder runs on; all cores when None.
 
     Raises:
-        InputError: the location is none.
+        InputError: the location is none, or the key would go to another machine unencrypted.
         EngineUnavailable: the server cannot be reached.
     """
 
@@ -60,14 +62,16 @@ class Client:
         location: str | os.PathLike[str] | Engine | None = None,
         *,
         api_key: str | None = None,
+        allow_insecure_api_key: bool = False,
         encoder: str | os.PathLike[str] | Encoder | None = None,
         threads: int | None = None,
     ) -> None:
         if isinstance(location, Engine):
             self._engine = location
         else:
-            where = None if location is None else os.fspath(location)
-            self._engine = open_engine(where, api_key=api_key)
+            self._engine = open_engine(
+                location, api_key=api_key, allow_insecure_api_key=allow_insecure_api_key
+            )
         self._chosen = encoder
         self._threads = threads
         self._encoders: dict[str, Encoder] = {}

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import click
 from tqdm import tqdm
 
+from xqg_qdrant.credentials import ApiKey, check_api_key
 from xqg_qdrant.engine import DEFAULT_LOCATION
 from xqg_qdrant.errors import InputError
 from xqg_qdrant.fusion import check_alpha
@@ -56,13 +57,41 @@ def collection(*, required: bool = True) -> Callable[[Command], Command]:
     )
 
 
-api_key = click.option(
-    "--api-key",
-    envvar="QDRANT_API_KEY",
-    show_envvar=True,
-    metavar="KEY",
-    help="API key of a Qdrant server; better given by the environment.",
-)
+_INSECURE = "xqg.allow_insecure_api_key"
+
+
+def _note_insecure(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    ctx.meta[_INSECURE] = value
+
+
+def _checked_key(ctx: click.Context, param: click.Parameter, value: str | None) -> ApiKey | None:
+    try:
+        return check_api_key(value, allow_insecure=ctx.meta.get(_INSECURE, False))
+    except InputError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def api_key(command: Command) -> Command:
+    """``--api-key``, and ``--allow-insecure-api-key``, which the key itself remembers."""
+    allow = click.option(
+        "--allow-insecure-api-key",
+        is_flag=True,
+        is_eager=True,  # before the key
+        expose_value=False,
+        callback=_note_insecure,
+        help="Send the key over plain http:// to another machine too, for all on the way to read.",
+    )
+    key = click.option(
+        "--api-key",
+        envvar="QDRANT_API_KEY",
+        show_envvar=True,
+        metavar="KEY",
+        callback=_checked_key,
+        help="API key of a Qdrant server; better given by the environment.",
+    )
+    return key(allow(command))
+
+
 threads = click.option(
     "--threads",
     type=click.IntRange(min=1),

@@ -11,6 +11,7 @@ import json
 import logging
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any, Self, TypeVar
 
 from qdrant_client import QdrantClient, models
 
+from xqg_qdrant.credentials import check_api_key, check_url, require_private
 from xqg_qdrant.engine.base import CollectionInfo, Engine, Point, ScoredPoint
 from xqg_qdrant.engine.filters import Condition
 from xqg_qdrant.engine.server_calls import retrying, translated
@@ -49,6 +51,7 @@ _OPTIMIZE_SECONDS = 600.0
 _HNSW_EF = 128
 _SEARCH_BATCH = 64
 _DOCUMENT_PREFIX = "xqg_"
+_EXAMPLE = "http://localhost:6333 or https://HOST:6333"
 
 Result = TypeVar("Result")
 
@@ -77,7 +80,12 @@ class ServerEngine(Engine):
 
     @classmethod
     def connect(
-        cls, url: str, *, api_key: str | None = None, grpc_port: int = 6334
+        cls,
+        url: str,
+        *,
+        api_key: str | None = None,
+        allow_insecure_api_key: bool = False,
+        grpc_port: int = 6334,
     ) -> ServerEngine:
         """Connect to a server and see that it answers.
 
@@ -86,23 +94,29 @@ class ServerEngine(Engine):
         Args:
             url: ``http(s)://HOST[:PORT]``; the port is 6333 when not given.
             api_key: sent with every request; it never appears in errors.
+            allow_insecure_api_key: send it over plain HTTP to another machine too.
             grpc_port: of the same host.
 
         Raises:
-            InputError: the URL is malformed.
+            InputError: the URL is malformed, or the key would go to another machine unencrypted.
             EngineUnavailable: nothing answers, or the server is older than 1.16.
             AuthenticationError: the API key is wrong or missing.
         """
+        key = check_api_key(api_key, allow_insecure=allow_insecure_api_key)
+        require_private(check_url(url, example=_EXAMPLE), key)
 
         def client(*, prefer_grpc: bool, timeout: int) -> QdrantClient:
-            return QdrantClient(
-                url=url,
-                api_key=api_key,
-                prefer_grpc=prefer_grpc,
-                grpc_port=grpc_port,
-                timeout=timeout,
-                check_compatibility=False,
-            )
+            with warnings.catch_warnings():
+                # Of a key over plain HTTP: it stays on this machine, or its user allowed it.
+                warnings.filterwarnings("ignore", message="Api key is used with an insecure")
+                return QdrantClient(
+                    url=url,
+                    api_key=None if key is None else str(key),
+                    prefer_grpc=prefer_grpc,
+                    grpc_port=grpc_port,
+                    timeout=timeout,
+                    check_compatibility=False,
+                )
 
         try:
             probe = client(prefer_grpc=False, timeout=CONNECT_SECONDS)

@@ -15,6 +15,7 @@ from qdrant_client.http.exceptions import (
     UnexpectedResponse,
 )
 
+from xqg_qdrant.credentials import HideKeys, hide_keys, safe_cause
 from xqg_qdrant.errors import (
     AuthenticationError,
     CollectionNotFound,
@@ -35,6 +36,7 @@ _TRANSIENT_GRPC = (
 Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
+log.addFilter(HideKeys())
 
 
 def retrying() -> tenacity.Retrying:
@@ -72,7 +74,7 @@ def translated(location: str, request: Callable[[], Result]) -> Result:
         return request()
     except UnexpectedResponse as error:
         text = error.content.decode("utf-8", "replace")[:500]
-        raise _error(location, error.status_code or 500, text) from error
+        raise _error(location, error.status_code or 500, text) from safe_cause(error)
     except grpc.RpcError as error:
         code = _grpc_code(error)
         details = error.details() if isinstance(error, grpc.Call) else str(error)
@@ -81,20 +83,22 @@ def translated(location: str, request: Callable[[], Result]) -> Result:
             grpc.StatusCode.PERMISSION_DENIED: 403,
             grpc.StatusCode.NOT_FOUND: 404,
         }.get(code, 503 if code in _TRANSIENT_GRPC else 400)
-        raise _error(location, status, details or str(code)) from error
+        raise _error(location, status, details or str(code)) from safe_cause(error)
     except ResourceExhaustedResponse as error:
-        raise _error(location, 429, str(error)) from error
+        raise _error(location, 429, str(error)) from safe_cause(error)
     except (ResponseHandlingException, ApiException) as error:
         source = getattr(error, "source", error)
         raise EngineUnavailable(
-            f"no answer from the Qdrant server at {location} ({source}): is it running, and is "
-            "the URL right? 'docker compose up -d' starts one on http://localhost:6333"
-        ) from error
+            f"no answer from the Qdrant server at {location} ({hide_keys(str(source))}): is it "
+            "running, and is the URL right? 'docker compose up -d' starts one on "
+            "http://localhost:6333"
+        ) from safe_cause(error)
     except (ValueError, TypeError, QdrantException, NotImplementedError) as error:
-        raise EngineError(f"{location}: {error}") from error
+        raise EngineError(hide_keys(f"{location}: {error}")) from safe_cause(error)
 
 
 def _error(location: str, status: int, text: str) -> EngineError | CollectionNotFound:
+    text = hide_keys(text)
     if status in (401, 403):
         return AuthenticationError(
             f"the Qdrant server at {location} refused the API key (status {status}): give the "
