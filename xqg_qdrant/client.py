@@ -15,7 +15,7 @@ from xqg_qdrant.collection import CollectionManifest, CollectionReport, hit_from
 from xqg_qdrant.corpus.checks import MAX_QUERY_CHARS, check_passage, check_query, check_text
 from xqg_qdrant.corpus.jsonl import read_passages, read_queries
 from xqg_qdrant.engine import open_engine
-from xqg_qdrant.engine.base import Engine
+from xqg_qdrant.engine.base import Engine, check_collection_name
 from xqg_qdrant.engine.filters import parse_filters
 from xqg_qdrant.errors import CollectionMismatch, InputError, ModelError
 from xqg_qdrant.layouts import DEFAULT_LAYOUT
@@ -23,7 +23,7 @@ from xqg_qdrant.lexical import SPARSE_VECTOR
 from xqg_qdrant.loader import IngestReport, Progress, ingest
 from xqg_qdrant.loader.documents import read_journal, read_manifest, read_statistics
 from xqg_qdrant.loader.ingestion import BATCH_SIZE, mean_share
-from xqg_qdrant.models.manifest import DEFAULT_ENCODER
+from xqg_qdrant.models.manifest import DEFAULT_ENCODER, is_plain_name
 from xqg_qdrant.records import GeneratedQuery, Hit, Passage
 from xqg_qdrant.searching import Asking, Detectors, languages_of
 
@@ -141,7 +141,7 @@ class Client:
             PartialIngest: the engine failed on the way; what is in stays in.
             ModelError: the encoder cannot be loaded.
         """
-        self._manifests.pop(collection, None)
+        self._manifests.pop(check_collection_name(collection), None)
         return ingest(
             self._engine,
             collection,
@@ -256,6 +256,8 @@ class Client:
         """
         if isinstance(questions, str):
             raise InputError("questions is one string: give a list, or use search")
+        if not isinstance(questions, Iterable):
+            raise InputError(f"questions is a {type(questions).__name__}: give a list")
         texts = [
             check_text(text, f"question {number}", limit=MAX_QUERY_CHARS)
             for number, text in enumerate(questions)
@@ -327,11 +329,12 @@ class Client:
         Raises:
             CollectionNotFound: there is none of that name.
         """
-        self._manifests.pop(collection, None)
+        self._manifests.pop(check_collection_name(collection), None)
         self._engine.delete(collection)
 
     def _manifest(self, collection: str) -> CollectionManifest:
         """The manifest of a collection, read anew every few seconds at most."""
+        check_collection_name(collection)
         read_at, manifest = self._manifests.get(collection, (-math.inf, None))
         if manifest is None or time.monotonic() - read_at > MANIFEST_SECONDS:
             self._engine.require(collection)
@@ -345,6 +348,8 @@ class Client:
     def _search_encoder(self, manifest: CollectionManifest, collection: str) -> Encoder:
         built_with = f"collection {collection!r} was built with encoder {manifest.encoder!r}"
         try:
+            if self._chosen is None and not is_plain_name(manifest.encoder):
+                raise ModelError("no encoder is looked for at a path that a collection names")
             encoder = self._encoder(manifest.encoder if self._chosen is None else self._chosen)
         except ModelError as error:
             if self._chosen is not None:
@@ -365,6 +370,8 @@ class Client:
 
         if isinstance(chosen, Encoder):
             return chosen
+        if not isinstance(chosen, str | os.PathLike):
+            raise InputError(f"encoder is a {type(chosen).__name__}: give a name or a folder")
         key = os.fspath(chosen)
         with self._lock:
             if key not in self._encoders:
@@ -380,6 +387,8 @@ def _checked(
     name: str,
 ) -> Iterator[tuple[str, Record]]:
     """Records of the user's, checked, each with where it stands."""
+    if not isinstance(rows, Iterable):
+        raise InputError(f"{name}s: a {type(rows).__name__}: give a file or a list of them")
     for number, row in enumerate(rows, start=1):
         where = f"{name} {number}"
         try:

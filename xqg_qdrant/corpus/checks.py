@@ -31,6 +31,9 @@ MAX_METADATA_DEPTH = 32
 MAX_METADATA_CHARS = 262_144
 """Most characters of metadata in one passage: keys, values and brackets together."""
 
+MAX_COUNT = 2**53
+"""Largest count in files of ours: JSON readers may keep no larger ones exactly."""
+
 _INT64 = 2**63
 
 
@@ -69,6 +72,22 @@ def check_id(value: object, field: str) -> str:
     if any(ord(char) < 32 for char in text):
         raise InputError(f"{field} {text!r} holds control characters: remove them")
     return text
+
+
+def check_whole(value: object, name: str, low: int, high: int) -> int:
+    """Return a whole number within bounds.
+
+    A float that is whole will do: servers give some of the numbers that they keep back so.
+
+    Raises:
+        InputError: another type, or out of range.
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        told = _kind(value) if not isinstance(value, int) or isinstance(value, bool) else "another"
+        raise InputError(f"{name} must be a whole number from {low:,} to {high:,}, not {told}")
+    return value
 
 
 def check_metadata(value: object, field: str = "metadata") -> dict[str, Any]:
@@ -171,7 +190,7 @@ def _check_string(value: object, field: str) -> str:
                 f"{field} holds a lone surrogate (U+{ord(value[error.start]):04X}) at character "
                 f"{error.start + 1}: it is not valid Unicode text, repair or remove it"
             ) from None
-    return value
+    return str.__str__(value)  # of a subclass too, such as an enumeration's
 
 
 class _Budget:

@@ -94,7 +94,16 @@ def _read_parquet(
                     yield where, built
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (OSError, pyarrow.ArrowException) as error:
+    # Strings that are no UTF-8 and values that Python has no type for come as ValueError and the
+    # like; pyarrow's own errors are of many kinds.
+    except (
+        OSError,
+        pyarrow.ArrowException,
+        ValueError,
+        TypeError,
+        OverflowError,
+        NotImplementedError,
+    ) as error:
         raise InputError(f"{path}: cannot be read as Parquet: {error}") from error
 
 

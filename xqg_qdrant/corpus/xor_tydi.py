@@ -76,7 +76,7 @@ def read_passages_tsv(source: Source) -> Iterator[tuple[str, Passage]]:
     """
     csv.field_size_limit(MAX_LINE_BYTES)
     for number, (where, line) in enumerate(read_lines(source)):
-        fields = next(csv.reader([decode_line(line, where)], delimiter="\t"))
+        fields = _columns(decode_line(line, where), where)
         if number == 0 and fields == _COLUMNS:
             continue
         if len(fields) not in (2, 3):
@@ -86,6 +86,21 @@ def read_passages_tsv(source: Source) -> Iterator[tuple[str, Passage]]:
             yield where, check_passage(Passage(check_id(fields[0], "id"), fields[1], title))
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
+
+
+def _columns(text: str, where: str) -> list[str]:
+    """The columns of a line; a quote that does not end would swallow columns."""
+    try:
+        return next(csv.reader([text], delimiter="\t", strict=True))
+    except csv.Error as error:
+        if "unexpected end of data" in str(error):
+            raise InputError(
+                f"{where}: a quote is not closed: passages stand on one line"
+            ) from None
+    try:
+        return next(csv.reader([text], delimiter="\t"))
+    except csv.Error as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 class XorCorpus:

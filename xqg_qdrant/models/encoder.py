@@ -20,7 +20,7 @@ from xqg_qdrant.models.manifest import (
     find_model,
     read_encoder_manifest,
 )
-from xqg_qdrant.models.session import check_threads, open_session, open_tokenizer
+from xqg_qdrant.models.session import check_threads, open_session, open_tokenizer, tokenizer_errors
 from xqg_qdrant.records import Passage
 
 if TYPE_CHECKING:
@@ -195,7 +195,8 @@ class Encoder:
 
     def _encode_window(self, texts: Sequence[str], kind: Kind, batch_size: int) -> Encoded:
         prefix = getattr(self.manifest, kind).prefix
-        encodings = self._tokenizers[kind].encode_batch_fast([prefix + text for text in texts])
+        with tokenizer_errors(f"{self.manifest.folder}: the tokenizer failed"):
+            encodings = self._tokenizers[kind].encode_batch_fast([prefix + text for text in texts])
         lengths = np.array([len(encoding.ids) for encoding in encodings])
         truncated = sum(1 for encoding in encodings if encoding.overflowing)
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from xqg_qdrant.corpus.jsonl import read_json_object
 from xqg_qdrant.errors import InputError, ModelError
 from xqg_qdrant.models.external_data import check_external_data
+from xqg_qdrant.models.files import check_inside
 
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
@@ -28,6 +29,7 @@ SCHEMA_VERSION = 1
 MAX_DIMENSION = 65_536
 MAX_LENGTH = 65_536
 MAX_LAYERS = 1_000
+MAX_MANIFEST_BYTES = 16 * 2**20
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _SIMILARITIES = ("cosine", "dot")
@@ -84,8 +86,11 @@ class ModelManifest:
             ModelError: a file is missing, unreadable or other than the manifest says, or a model
                 takes its weights from a file that is not listed.
         """
+        bundled = self.folder.parent == _package() / "onnx"
         for name, expected in self.files.items():
             path = self.folder / name
+            if not bundled:  # installers may link what is in a package
+                check_inside(path, self.folder)
             digest = hashlib.sha256()
             try:
                 with path.open("rb") as stream:
@@ -209,7 +214,8 @@ def read_generator_manifest(folder: Path) -> GeneratorManifest:
 def _open(folder: Path) -> _Fields:
     path = folder / MANIFEST_FILE
     try:
-        row = read_json_object(path)
+        check_inside(path, None)
+        row = read_json_object(path, limit=MAX_MANIFEST_BYTES)
     except InputError as error:
         raise ModelError(f"not a model folder: {error}") from None
     return _Fields(path, row)
@@ -290,6 +296,11 @@ def find_model(name_or_folder: str | Path) -> Path:
     )
 
 
+def is_plain_name(name: str) -> bool:
+    """Whether it can only name a model at hand, and never leads to another folder."""
+    return name not in ("", ".", "..") and not {"/", "\\", "\0"} & set(name)
+
+
 def list_models() -> Iterator[Path]:
     """The folders of all models that a name reaches, in the order in which names are looked up."""
     seen: set[str] = set()
@@ -307,8 +318,12 @@ def list_models() -> Iterator[Path]:
 def model_roots() -> list[Path]:
     """Where model folders are looked for; bundled ones lie in the package, or beside a checkout."""
     roots = [Path(part) for part in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep) if part]
-    package = Path(__file__).resolve().parent.parent
+    package = _package()
     return [*roots, package / "onnx", package.parent / "onnx"]
+
+
+def _package() -> Path:
+    return Path(__file__).resolve().parent.parent
 
 
 class _Fields:

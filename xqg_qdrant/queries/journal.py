@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from xqg_qdrant.corpus.checks import MAX_COUNT, check_whole
 from xqg_qdrant.corpus.jsonl import read_json_object
 from xqg_qdrant.corpus.writing import rename, write_json
 from xqg_qdrant.errors import InputError, StorageError, UnfinishedGeneration, XqgError
@@ -94,7 +95,13 @@ def read_journal(out: Path) -> Journal | None:
         journal = Journal(**{**row, "tally": Tally.from_json(row["tally"])})
         if not 0 <= journal.done <= journal.total or journal.length < 0:
             raise ValueError(f"{journal.done} of {journal.total} passages done")
-        dict(journal.configuration)
+        numbers = {
+            name: check_whole(getattr(journal, name), name, 0, MAX_COUNT)
+            for name in ("total", "done", "length")
+        }
+        if not isinstance(journal.passages, str) or not isinstance(journal.configuration, dict):
+            raise ValueError("passages or configuration")
+        journal = replace(journal, **numbers)
     except (InputError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise StorageError(f"{path} is damaged ({error}): {_RESTART}") from None
     return journal
