@@ -388,7 +388,8 @@ def _checked(
 ) -> Iterator[tuple[str, Record]]:
     """Records of the user's, checked, each with where it stands."""
     if not isinstance(rows, Iterable):
-        raise InputError(f"{name}s: a {type(rows).__name__}: give a file or a list of them")
+        names = "queries" if name == "query" else f"{name}s"
+        raise InputError(f"{names}: a {type(rows).__name__}: give a file or a list of them")
     for number, row in enumerate(rows, start=1):
         where = f"{name} {number}"
         try:

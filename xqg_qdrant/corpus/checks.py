@@ -111,6 +111,8 @@ def check_payload(payload: Mapping[str, Any]) -> None:
         InputError: another type, a non-string key, NaN or infinity, a NUL or a lone surrogate,
             or nested too deep.
     """
+    if not isinstance(payload, Mapping):
+        raise InputError(f"payload must be an object, not {_kind(payload)}")
     # Metadata stands one level deeper here; the lengths of texts were checked one by one.
     _check_json(payload, "payload", 0, _Budget(MAX_METADATA_DEPTH, None))
 

@@ -95,7 +95,7 @@ def read_journal(out: Path) -> Journal | None:
         journal = Journal(**{**row, "tally": Tally.from_json(row["tally"])})
         if not 0 <= journal.done <= journal.total or journal.length < 0:
             raise ValueError(f"{journal.done} of {journal.total} passages done")
-        numbers = {
+        numbers: dict[str, Any] = {
             name: check_whole(getattr(journal, name), name, 0, MAX_COUNT)
             for name in ("total", "done", "length")
         }
