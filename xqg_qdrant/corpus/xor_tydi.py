@@ -40,8 +40,8 @@ def read_answered_questions(source: Source) -> list[AnsweredQuestion]:
     """Read questions: ``{"id", "question", "lang", "answers"}`` a line, and more fields.
 
     Raises:
-        InputError: the file cannot be read, a line is no such question, or an id comes twice; it
-            names file and line.
+        InputError: the file cannot be read, a line is no such question, an id comes twice, or
+            there are no questions; it names file and line.
     """
 
     def build(row: dict[str, Any]) -> AnsweredQuestion:
@@ -62,6 +62,8 @@ def read_answered_questions(source: Source) -> list[AnsweredQuestion]:
         if each.question.id in questions:
             raise InputError(f"{where}: question {each.question.id!r} comes twice")
         questions[each.question.id] = each
+    if not questions:
+        raise InputError(f"{source}: there are no questions")
     return list(questions.values())
 
 

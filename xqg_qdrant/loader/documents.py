@@ -45,11 +45,12 @@ def read_statistics(engine: Engine, name: str) -> Mapping[str, Any]:
     Raises:
         StorageError: the document is damaged.
     """
-    row = engine.read_document(name, STATISTICS) or {}
-    queries = row.get("queries", {})
+    row = engine.read_document(name, STATISTICS)
+    if row is None:
+        return {}
     try:
-        counts = {lang: check_whole(n, lang, 0, MAX_COUNT) for lang, n in queries.items()}
-    except (AttributeError, InputError) as error:
+        counts = {lang: check_whole(n, lang, 0, MAX_COUNT) for lang, n in row["queries"].items()}
+    except (KeyError, AttributeError, InputError) as error:
         raise StorageError(
             f"the statistics of collection {name!r} are damaged ({error}): ingest again"
         ) from None
@@ -64,7 +65,9 @@ def read_lengths(engine: Engine, name: str) -> dict[str, float]:
     Raises:
         StorageError: the document is damaged.
     """
-    row = engine.read_document(name, LEXICAL) or {"lengths": {}}
+    row = engine.read_document(name, LEXICAL)
+    if row is None:
+        return {}
     try:
         lengths = {str(field): float(length) for field, length in row["lengths"].items()}
         if not all(0.0 < length < math.inf for length in lengths.values()):

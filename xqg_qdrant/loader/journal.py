@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from xqg_qdrant.corpus.checks import MAX_COUNT, check_whole
@@ -44,6 +44,8 @@ class Journal:
             StorageError: it is not a journal.
         """
         try:
+            if missing := {each.name for each in fields(cls)} - row.keys():
+                raise ValueError(f"no field {min(missing)}")
             journal = cls(**row)
             for name in ("batch_size", "total", "done"):
                 setattr(journal, name, check_whole(getattr(journal, name), name, 0, MAX_COUNT))

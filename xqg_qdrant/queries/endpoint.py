@@ -228,8 +228,8 @@ class EndpointSource(Source):
                 usage = getattr(completion, "usage", None)
                 return _Asked(
                     read_answer(completion),
-                    getattr(usage, "prompt_tokens", None) or 0,
-                    getattr(usage, "completion_tokens", None) or 0,
+                    _count(getattr(usage, "prompt_tokens", None)),
+                    _count(getattr(usage, "completion_tokens", None)),
                 )
         assert refused is not None
         raise self._error(refused, passage) from None
@@ -322,6 +322,11 @@ def _checked_host(url: str, key: ApiKey | None) -> str:
     parts = check_url(url, example="https://HOST/v1")
     require_private(parts, key, otherwise=f", or unset {KEY_VARIABLE} if no key is wanted there")
     return str(parts.hostname) if parts.port is None else f"{parts.hostname}:{parts.port}"
+
+
+def _count(value: object) -> int:
+    """A number of tokens, 0 where a server says something else."""
+    return value if isinstance(value, int) and value >= 0 else 0
 
 
 def _is_content_filter(error: Any) -> bool:

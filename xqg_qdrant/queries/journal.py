@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -90,8 +90,11 @@ def read_journal(out: Path) -> Journal | None:
         return None
     try:
         row = read_json_object(path)
-        if row.pop("schema_version", None) != SCHEMA_VERSION:
+        version = row.pop("schema_version", None)
+        if version != SCHEMA_VERSION or isinstance(version, bool):
             raise ValueError("of another release")
+        if missing := {each.name for each in fields(Journal)} - row.keys():
+            raise ValueError(f"no field {min(missing)}")
         journal = Journal(**{**row, "tally": Tally.from_json(row["tally"])})
         if not 0 <= journal.done <= journal.total or journal.length < 0:
             raise ValueError(f"{journal.done} of {journal.total} passages done")
