@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,15 +74,20 @@ JSON = st.recursive(
 )
 VECTOR = np.ones(4, np.float32)
 
+EXAMPLES = int(os.environ.get("XQG_FUZZ", "0")) or 50
+
 some = settings(
-    max_examples=60,
+    max_examples=EXAMPLES,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     deadline=None,
 )
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equal as JSON is: numbers by their value, and no boolean is a number."""
+    """Equal as JSON is: numbers by their value, and no boolean is a number.
+
+    The engine's own JSON may change the last bit of a float of 16 digits and more.
+    """
     if isinstance(one, bool) or isinstance(other, bool) or one is None or other is None:
         return one is other
     if isinstance(one, dict):
@@ -94,7 +100,9 @@ def same(one: Any, other: Any) -> bool:
         return isinstance(other, list) and len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, str):
         return isinstance(other, str) and one == other
-    return isinstance(other, int | float) and one == other
+    if isinstance(one, int) or isinstance(other, int):
+        return isinstance(other, int | float) and one == other
+    return isinstance(other, float) and math.isclose(one, other, rel_tol=2**-51, abs_tol=1e-320)
 
 
 class Place:
@@ -155,13 +163,22 @@ def test_any_payload_comes_back_equal_or_is_refused(place: Place, payload: Any) 
     _store(place, payload)
 
 
+@pytest.mark.parametrize("number", [0.1, 6650.25, 1e22, 123456789.012345, -1e-7, 2.0, 3])
+def test_numbers_of_15_digits_come_back_to_the_last_bit(place: Place, number: float) -> None:
+    point = Point(str(uuid.uuid4()), {"k": number}, {"v": VECTOR})
+    place.engine.upsert("payloads", [point])
+    place.payloads[point.id] = point.payload
+    (read,) = place.engine._payloads("payloads", [point.id]).values()
+    assert read == {"k": number}
+
+
 @some
 @given(payload=st.dictionaries(st.text("abc", min_size=1, max_size=3), JSON, max_size=4))
 def test_all_json_is_taken(place: Place, payload: Any) -> None:
     assert _store(place, payload)
 
 
-@settings(some, max_examples=25)
+@settings(some, max_examples=EXAMPLES // 2)
 @given(
     row=st.fixed_dictionaries(
         {"id": st.text(min_size=1, max_size=5) | TEXT | NUMBER, "text": TEXT | st.just("Water.")},
@@ -202,7 +219,7 @@ def test_any_question_is_answered_or_refused(place: Place, question: str, lang: 
             assert all(math.isfinite(hit.score) for hit in hits)
 
 
-@settings(some, max_examples=40)
+@some
 @given(
     argument=st.sampled_from(["lang", "limit", "filters", "passage_lang", "alpha", "hybrid"]),
     value=ANYTHING,
