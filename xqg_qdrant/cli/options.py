@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
 import time
@@ -21,6 +22,8 @@ from xqg_qdrant.fusion import check_alpha
 from xqg_qdrant.languages import normalize_language, parse_languages
 from xqg_qdrant.layouts import DEFAULT_LAYOUT, LAYOUTS
 from xqg_qdrant.loader import Progress
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -229,6 +232,11 @@ def interruptible(message: str) -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
+def printable(text: str) -> str:
+    """Text of others without control characters, which terminals obey; lines may break."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
 def print_json(value: object) -> None:
     """One JSON value on standard output."""
     click.echo(json.dumps(value, ensure_ascii=False, indent=2))
@@ -236,7 +244,7 @@ def print_json(value: object) -> None:
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table on standard output; all columns but the first are set flush right."""
-    lines = [list(header), *(list(row) for row in rows)]
+    lines = [list(header), *([printable(cell) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     for number, line in enumerate(lines):
         cells = [line[0].ljust(widths[0])]
@@ -250,4 +258,4 @@ def print_fields(fields: Mapping[str, object]) -> None:
     """``name: value`` lines on standard output, values aligned."""
     width = max(len(name) for name in fields) + 2
     for name, value in fields.items():
-        click.echo(f"{name + ':':<{width}}{value}")
+        click.echo(f"{name + ':':<{width}}{printable(str(value))}")

@@ -232,7 +232,7 @@ def _common(folder: Path, field: _Fields, *needed: str) -> dict[str, Any]:
         "folder": folder,
         "precision": field.text("precision"),
         "languages": field.texts("languages"),
-        "license": str(field.row.get("license") or "unknown"),
+        "license": field.text("license") if field.row.get("license") else "unknown",
         "source": field.mapping("source"),
         "files": field.files(*needed, TOKENIZER_FILE),
         "parity": field.mapping("parity"),
