@@ -273,6 +273,25 @@ def test_models(place: Place, case: str, tmp_path: Path, monkeypatch: pytest.Mon
     place.check()
 
 
+@pytest.mark.parametrize("texts", [None, 5, "water", [5], [None], ["x", ""], ["\ud800"]], ids=repr)
+def test_texts_to_encode(tiny_encoder: Encoder, texts: Any) -> None:
+    for encode in (tiny_encoder.encode_queries, tiny_encoder.encode_passages):
+        with pytest.raises(InputError, match="text"):
+            encode(texts)
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5, "4", True, None], ids=repr)
+def test_sizes_of_batches_to_encode(tiny_encoder: Encoder, size: Any) -> None:
+    with pytest.raises(InputError, match="batch_size is"):
+        tiny_encoder.encode_queries(["water"], batch_size=size)
+
+
+@pytest.mark.parametrize("model", [None, 5, b"tiny", ["tiny"]], ids=repr)
+def test_what_names_no_model(model: Any) -> None:
+    with pytest.raises(InputError, match="by its name or its folder"):
+        Encoder.load(model)
+
+
 @pytest.mark.parametrize("threads", [0, -1, 1.5, "4", True, 10**6], ids=repr)
 def test_threads(place: Place, tiny_folder: Path, threads: Any) -> None:
     with pytest.raises(InputError, match="threads is"):

@@ -170,8 +170,10 @@ class Encoder:
         """
         if isinstance(texts, str):
             raise InputError("texts is one string: give a list or another iterable of strings")
-        if batch_size < 1:
-            raise InputError(f"batch_size is {batch_size}: give a positive number")
+        if not isinstance(texts, Iterable):
+            raise InputError(f"texts is a {type(texts).__name__}: give a list of strings")
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise InputError(f"batch_size is {batch_size!r}: give a positive number")
         stream = iter(texts)
         position = 0
         while window := list(islice(stream, WINDOW)):

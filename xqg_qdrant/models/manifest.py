@@ -277,8 +277,12 @@ def find_model(name_or_folder: str | Path) -> Path:
     models that ship with the package.
 
     Raises:
+        InputError: it is no name and no path.
         ModelError: no such folder, no such name; the names at hand are listed.
     """
+    if not isinstance(name_or_folder, str | os.PathLike):
+        kind = type(name_or_folder).__name__
+        raise InputError(f"a model is given by its name or its folder, not by a {kind}")
     path = Path(name_or_folder)
     if isinstance(name_or_folder, Path) or path.name != str(name_or_folder):
         if not path.is_dir():
