@@ -20,6 +20,7 @@ from tests.bad_input.fuzz.running import Outcome, run, run_here, seeds_of, table
 from tests.bad_input.fuzz.targets import ALL
 from xqg_qdrant import InputError
 
+_DEAR = ("server", "points", "model", "answers:")
 _LONG = int(os.environ.get("XQG_FUZZ", "0"))
 
 
@@ -28,7 +29,7 @@ def _count(target: Target) -> int:
         return _LONG
     if target.name.startswith("edge"):
         return 2
-    return 6 if target.risky or target.name.startswith(("server", "points", "model")) else 15
+    return 6 if target.risky or target.name.startswith(_DEAR) else 15
 
 
 @pytest.fixture(scope="module")

@@ -93,6 +93,12 @@ def translated(location: str, request: Callable[[], Result]) -> Result:
             "running, and is the URL right? 'docker compose up -d' starts one on "
             "http://localhost:6333"
         ) from safe_cause(error)
+    except (AssertionError, RecursionError) as error:
+        # qdrant-client asserts that answers have results; proxies and others answer otherwise.
+        told = hide_keys(str(error))[:200]
+        raise EngineError(
+            f"{location} answered what no Qdrant server answers ({told}): is the URL right?"
+        ) from safe_cause(error)
     except (ValueError, TypeError, QdrantException, NotImplementedError) as error:
         raise EngineError(hide_keys(f"{location}: {error}")) from safe_cause(error)
 

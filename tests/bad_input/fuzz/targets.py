@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.bad_input.fuzz import collections, models, parquet, readers
+from tests.bad_input.fuzz import collections, models, parquet, readers, servers
 
-ALL = {
-    each.name: each for module in (readers, parquet, models, collections) for each in module.TARGETS
-}
+_MODULES = (readers, parquet, models, collections, servers)
+
+ALL = {each.name: each for module in _MODULES for each in module.TARGETS}
