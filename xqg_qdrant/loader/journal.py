@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from xqg_qdrant.corpus.checks import MAX_COUNT, check_whole
 from xqg_qdrant.errors import InputError, StorageError
 
 JOURNAL = "journal"
+
+_ALWAYS = ("input", "batch_size", "total", "done", "created", "complete")
+"""What every release has written."""
 
 
 @dataclass(slots=True)
@@ -44,8 +47,8 @@ class Journal:
             StorageError: it is not a journal.
         """
         try:
-            if missing := {each.name for each in fields(cls)} - row.keys():
-                raise ValueError(f"no field {min(missing)}")
+            if missing := [name for name in _ALWAYS if name not in row]:
+                raise ValueError(f"no field {missing[0]}")
             journal = cls(**row)
             for name in ("batch_size", "total", "done"):
                 setattr(journal, name, check_whole(getattr(journal, name), name, 0, MAX_COUNT))
