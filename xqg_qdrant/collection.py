@@ -137,7 +137,14 @@ class CollectionManifest:
             if manifest.generator:
                 check_text(manifest.generator, "generator", limit=MAX_QUERY_CHARS)
             return replace(manifest, alpha=check_alpha(manifest.alpha), dimension=dimension)
-        except (TypeError, ValueError, OverflowError, KeyError, InputError) as error:
+        except (
+            AttributeError,
+            TypeError,
+            ValueError,
+            OverflowError,
+            KeyError,
+            InputError,
+        ) as error:
             raise CollectionMismatch(
                 f"the manifest of collection {collection!r} is damaged: {error}"
             ) from None

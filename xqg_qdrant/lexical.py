@@ -81,8 +81,10 @@ class LexicalSettings:
         """From a JSON object.
 
         Raises:
-            TypeError, ValueError: it is not one.
+            AttributeError, TypeError, ValueError: it is not one.
         """
+        if missing := {"analyzer", "ngram", "k1", "b"} - row.keys():
+            raise ValueError(f"no field {min(missing)}")
         made = cls(**row)
         if not isinstance(made.analyzer, str):
             raise TypeError(f"analyzer is {made.analyzer!r}")

@@ -27,9 +27,10 @@ def main() -> int:
         for each in targets.values()
         if not given.only or any(part in each.name for part in given.only)
     ]
-    outcomes = [
-        running.run(each, running.seeds_of(each, given.first, given.count)) for each in chosen
-    ]
+    outcomes = []
+    for each in chosen:
+        print(f"{each.name} …", file=sys.stderr, flush=True)
+        outcomes.append(running.run(each, running.seeds_of(each, given.first, given.count)))
     print(running.table(outcomes))
     return int(any(each.silent or each.crashes for each in outcomes))
 

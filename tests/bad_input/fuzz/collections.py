@@ -248,7 +248,7 @@ def _read_foreign_points(folder: Path) -> Iterable[Any]:
         payload = json.loads((folder / "payload").read_bytes())
     except (ValueError, RecursionError):
         return ["no JSON is a payload"]
-    if not isinstance(payload, dict):
+    if not isinstance(payload, dict) or not _encodable(payload):
         return ["no payload"]
     server = _server()
     vectors = {
@@ -264,6 +264,14 @@ def _read_foreign_points(folder: Path) -> Iterable[Any]:
         return [repr(hit) for hit in hits]
     finally:
         server.engine._client.delete(_NAME, points_selector=[point.id])
+
+
+def _encodable(payload: Any) -> bool:
+    """Whether a server could have been sent it at all."""
+    try:
+        return bool(json.dumps(payload, ensure_ascii=False).encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _complete(folder: Path) -> Iterable[Any]:
