@@ -53,7 +53,7 @@ _OTHERS: list[Any] = [
     pa.array([10**18, -1]),
     pa.array([2**63, 5], type=pa.uint64()),
     pa.array([10**15, 1], type=pa.timestamp("ns")),
-    pa.array([2**62, -(2**62)], type=pa.timestamp("s")),
+    pa.array([2**62, -(2**62)], type=pa.timestamp("us")),
     pa.array([1, 2], type=pa.duration("ns")),
     pa.array([1, 2], type=pa.date32()),
     pa.array(["", " "]),

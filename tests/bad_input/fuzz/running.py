@@ -122,6 +122,8 @@ def _run_apart(target: Target, seeds: Sequence[int]) -> Outcome:
         code = done.returncode
     except subprocess.TimeoutExpired:
         code = -9
+    if code > 0:  # not of what is tested: it catches all errors
+        raise RuntimeError(f"{target.name}, seeds {seeds}: {done.stderr}")
     if code == 0:
         return Outcome(**json.loads(done.stdout.splitlines()[-1]))
     if len(seeds) > 1:  # find the one that ended it
