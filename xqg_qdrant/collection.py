@@ -134,7 +134,7 @@ class CollectionManifest:
             dimension = check_whole(manifest.dimension, "dimension", 1, MAX_DIMENSION)
             for field in ("encoder", "encoder_fingerprint", "similarity"):
                 check_text(getattr(manifest, field), field, limit=MAX_QUERY_CHARS)
-            if manifest.generator:
+            if manifest.generator not in (None, ""):
                 check_text(manifest.generator, "generator", limit=MAX_QUERY_CHARS)
             return replace(manifest, alpha=check_alpha(manifest.alpha), dimension=dimension)
         except (

@@ -301,6 +301,7 @@ RECORDS: dict[str, Records] = {
     "languages of nowhere": Records("code 'xx'", settings={"languages": ["xx"]}),
     "languages None in a list": Records("must be a string", settings={"languages": [None]}),
     "generator a number": Records("generator must be a string", settings={"generator": 5}),
+    "generator False": Records("generator must be a string", settings={"generator": False}),
     "generator a surrogate": Records("generator holds a lone", settings={"generator": "\ud800"}),
     "generator NUL": Records("generator holds a NUL", settings={"generator": "\0"}),
     "generator too long": Records("generator has", settings={"generator": "x" * 10_000}),

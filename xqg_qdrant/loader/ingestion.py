@@ -97,7 +97,7 @@ def ingest(
     chosen = layout_named(layout)
     alpha = chosen.chosen_alpha(alpha, hybrid=hybrid)
     batch_size = check_whole(batch_size, "batch_size", 1, MAX_BATCH_SIZE)
-    if generator:
+    if generator is not None and generator != "":
         check_text(generator, "generator", limit=MAX_QUERY_CHARS)
     extra_languages = parse_languages(languages)
 
