@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.bad_input.fuzz.mutations import dump, spoil_bytes, spoil_json
 from tests.bad_input.fuzz.oracle import (
+    MISSING,
     Bad,
     Each,
     Object,
@@ -83,7 +84,7 @@ _SCHEMAS: dict[str, Any] = {
             "layout": lambda value: value == "per-language",
             "alpha": _unit,
             "languages": [lang],
-            "generator": lambda value: value in (None, "") or query_text(value),
+            "generator": lambda value: value in (MISSING, None, "") or query_text(value),
             "schema_version": lambda value: value == 1 and value is not True,
             "lexical": Object(
                 {
