@@ -1,9 +1,10 @@
 # make demo: the main job, from nothing.  make test: all tests, lint and types, from nothing.
+# make fuzz: the long form of the tests of bad input.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types clean
+.PHONY: demo test fuzz lint types clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -11,6 +12,12 @@ demo: $(VENV)/.installed
 
 test: lint types
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+# Thousands of spoilt files against all readers; COUNT is for each of some forty targets.
+COUNT ?= 200
+fuzz: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.bad_input.fuzz --count $(COUNT)
+	XQG_FUZZ=$(COUNT) $(BIN)/python -m pytest tests/bad_input/test_properties.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

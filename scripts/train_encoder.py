@@ -307,7 +307,9 @@ def train(
     told = f"{recipe} {len(prepared.translations.english_of)} {len(prepared.retrieval.answer)}"
     path = work / f"student-{hashlib.sha256(told.encode()).hexdigest()[:12]}.pt"
     if path.exists():
-        student.load_state_dict(torch.load(path, map_location=student.tokens.device))
+        student.load_state_dict(
+            torch.load(path, map_location=student.tokens.device, weights_only=True)
+        )
         return
 
     def watch(trained: Student) -> str:

@@ -15,7 +15,7 @@ from xqg_qdrant.collection import CollectionManifest, CollectionReport, hit_from
 from xqg_qdrant.corpus.checks import MAX_QUERY_CHARS, check_passage, check_query, check_text
 from xqg_qdrant.corpus.jsonl import read_passages, read_queries
 from xqg_qdrant.engine import open_engine
-from xqg_qdrant.engine.base import Engine, ScoredPoint
+from xqg_qdrant.engine.base import Engine, ScoredPoint, check_collection_name
 from xqg_qdrant.engine.filters import parse_filters
 from xqg_qdrant.engine.storage import Storage
 from xqg_qdrant.errors import (
@@ -30,7 +30,7 @@ from xqg_qdrant.lexical import SPARSE_VECTOR
 from xqg_qdrant.loader import IngestReport, Progress, ingest
 from xqg_qdrant.loader.documents import read_journal, read_manifest, read_statistics
 from xqg_qdrant.loader.ingestion import BATCH_SIZE, mean_queries, mean_share
-from xqg_qdrant.models.manifest import DEFAULT_ENCODER
+from xqg_qdrant.models.manifest import DEFAULT_ENCODER, is_plain_name
 from xqg_qdrant.operations import Operations
 from xqg_qdrant.records import GeneratedQuery, Hit, Passage
 from xqg_qdrant.searching import Asking, Detectors, languages_of
@@ -56,13 +56,15 @@ class Client(Operations):
     Args:
         location: a folder for the embedded engine (``xqg-data`` when None), ``":memory:"``, the
             URL of a Qdrant server, or an engine that is open already.
-        api_key: for a server.
+        api_key: for a server; it stands in no message, log, manifest or ``repr``.
+        allow_insecure_api_key: send the key over plain HTTP to another machine too; refused
+            otherwise, since all on the way could read it.
         encoder: name, model folder or encoder, for ingesting and searching. When None, ingesting
             takes the default encoder and searching the one that the collection was built with.
         threads: threads that the encoder runs on; all cores when None.
 
     Raises:
-        InputError: the location is none.
+        InputError: the location is none, or the key would go to another machine unencrypted.
         EngineUnavailable: the server cannot be reached.
     """
 
@@ -71,14 +73,16 @@ class Client(Operations):
         location: str | os.PathLike[str] | Engine | None = None,
         *,
         api_key: str | None = None,
+        allow_insecure_api_key: bool = False,
         encoder: str | os.PathLike[str] | Encoder | None = None,
         threads: int | None = None,
     ) -> None:
         if isinstance(location, Engine):
             self._engine = location
         else:
-            where = None if location is None else os.fspath(location)
-            self._engine = open_engine(where, api_key=api_key)
+            self._engine = open_engine(
+                location, api_key=api_key, allow_insecure_api_key=allow_insecure_api_key
+            )
         self._chosen = encoder
         self._threads = threads
         self._encoders: dict[str, Encoder] = {}
@@ -167,7 +171,7 @@ class Client(Operations):
             ModelError: the encoder cannot be loaded.
             RayError: the Ray cluster cannot be reached.
         """
-        self._manifests.pop(collection, None)
+        self._manifests.pop(check_collection_name(collection), None)
         encoder = self._ingest_encoder()
         report = ingest(
             self._engine,
@@ -295,6 +299,8 @@ class Client(Operations):
         """
         if isinstance(questions, str):
             raise InputError("questions is one string: give a list, or use search")
+        if not isinstance(questions, Iterable):
+            raise InputError(f"questions is a {type(questions).__name__}: give a list")
         texts = [
             check_text(text, f"question {number}", limit=MAX_QUERY_CHARS)
             for number, text in enumerate(questions)
@@ -380,7 +386,7 @@ class Client(Operations):
         Raises:
             CollectionNotFound: there is none of that name.
         """
-        self._manifests.pop(collection, None)
+        self._manifests.pop(check_collection_name(collection), None)
         self._engine.delete(collection)
 
     @contextmanager
@@ -397,6 +403,7 @@ class Client(Operations):
 
         Looked up every few seconds at most.
         """
+        check_collection_name(collection)
         known = self._manifests.get(collection)
         if known is None or time.monotonic() - known[0] > MANIFEST_SECONDS:
             self._engine.require(collection)
@@ -422,6 +429,8 @@ class Client(Operations):
     def _search_encoder(self, manifest: CollectionManifest, collection: str) -> Encoder:
         built_with = f"collection {collection!r} was built with encoder {manifest.encoder!r}"
         try:
+            if self._chosen is None and not is_plain_name(manifest.encoder):
+                raise ModelError("no encoder is looked for at a path that a collection names")
             encoder = self._encoder(manifest.encoder if self._chosen is None else self._chosen)
         except ModelError as error:
             if self._chosen is not None:
@@ -442,6 +451,8 @@ class Client(Operations):
 
         if isinstance(chosen, Encoder):
             return chosen
+        if not isinstance(chosen, str | os.PathLike):
+            raise InputError(f"encoder is a {type(chosen).__name__}: give a name or a folder")
         key = os.fspath(chosen)
         with self._lock:
             if key not in self._encoders:
@@ -457,6 +468,9 @@ def _checked(
     name: str,
 ) -> Iterator[tuple[str, Record]]:
     """Records of the user's, checked, each with where it stands."""
+    if not isinstance(rows, Iterable):
+        names = "queries" if name == "query" else f"{name}s"
+        raise InputError(f"{names}: a {type(rows).__name__}: give a file or a list of them")
     for number, row in enumerate(rows, start=1):
         where = f"{name} {number}"
         try:

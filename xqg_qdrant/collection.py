@@ -7,10 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from xqg_qdrant.corpus.checks import MAX_QUERY_CHARS, check_text, check_whole
 from xqg_qdrant.engine.storage import Storage
 from xqg_qdrant.errors import CollectionMismatch, InputError
+from xqg_qdrant.fusion import check_alpha
+from xqg_qdrant.languages import parse_languages
 from xqg_qdrant.layouts import Layout, layout_named
 from xqg_qdrant.lexical import SPARSE_VECTOR, LexicalSettings
+from xqg_qdrant.models.manifest import MAX_DIMENSION
 from xqg_qdrant.records import GeneratedQuery, Hit, Passage
 
 SCHEMA_VERSION = 1
@@ -42,20 +46,30 @@ def build_payload(passage: Passage, queries: Sequence[GeneratedQuery]) -> dict[s
 
 
 def hit_from_payload(payload: Mapping[str, Any], score: float) -> Hit:
-    """A hit from a point's payload, see :func:`build_payload`."""
-    passage_id = payload["passage_id"]
-    return Hit(
-        id=passage_id,
-        score=score,
-        title=payload.get("title") or "",
-        text=payload["text"],
-        lang=payload.get("lang"),
-        metadata=payload.get("metadata") or {},
-        queries=tuple(
-            GeneratedQuery(passage_id, row["lang"], row["text"], row.get("score"))
-            for row in payload.get("queries") or ()
-        ),
-    )
+    """A hit from a point's payload, see :func:`build_payload`.
+
+    Raises:
+        CollectionMismatch: others have written the point.
+    """
+    try:
+        passage_id = payload["passage_id"]
+        return Hit(
+            id=passage_id,
+            score=score,
+            title=payload.get("title") or "",
+            text=payload["text"],
+            lang=payload.get("lang"),
+            metadata=payload.get("metadata") or {},
+            queries=tuple(
+                GeneratedQuery(passage_id, row["lang"], row["text"], row.get("score"))
+                for row in payload.get("queries") or ()
+            ),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CollectionMismatch(
+            f"the collection holds a point that xqg-qdrant did not write ({error!r}): remove it, "
+            "or build the collection again"
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +127,25 @@ class CollectionManifest:
             manifest = cls(
                 **{
                     **row,
-                    "languages": tuple(row["languages"]),
+                    "languages": tuple(parse_languages(row["languages"])),
                     "lexical": None if lexical is None else LexicalSettings.from_json(lexical),
                 }
             )
             layout_named(manifest.layout)
-            return replace(manifest, alpha=float(manifest.alpha), dimension=int(manifest.dimension))
-        except (TypeError, ValueError, KeyError, InputError) as error:
+            dimension = check_whole(manifest.dimension, "dimension", 1, MAX_DIMENSION)
+            for field in ("encoder", "encoder_fingerprint", "similarity"):
+                check_text(getattr(manifest, field), field, limit=MAX_QUERY_CHARS)
+            if manifest.generator not in (None, ""):
+                check_text(manifest.generator, "generator", limit=MAX_QUERY_CHARS)
+            return replace(manifest, alpha=check_alpha(manifest.alpha), dimension=dimension)
+        except (
+            AttributeError,
+            TypeError,
+            ValueError,
+            OverflowError,
+            KeyError,
+            InputError,
+        ) as error:
             raise CollectionMismatch(
                 f"the manifest of collection {collection!r} is damaged ({error}): delete the "
                 f"collection ('xqg delete -c {collection}') and ingest it again"

@@ -17,8 +17,9 @@ from xqg_qdrant.errors import InputError
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
 
+_LONGEST_CODE = 1_000
 
-@lru_cache(maxsize=4096)
+
 def normalize_language(code: str) -> str:
     """Return the one spelling of a language code.
 
@@ -28,6 +29,15 @@ def normalize_language(code: str) -> str:
     Raises:
         InputError: the code names no registered language.
     """
+    if not isinstance(code, str):
+        raise InputError(f"a language code must be a string, not a {type(code).__name__}")
+    if len(code) > _LONGEST_CODE:
+        raise InputError(f"a language code of {len(code):,} characters: give one such as 'sw'")
+    return _normalize(code)
+
+
+@lru_cache(maxsize=4096)
+def _normalize(code: str) -> str:
     import langcodes
     from langcodes.tag_parser import LanguageTagError
 
@@ -49,9 +59,12 @@ def parse_languages(codes: str | Iterable[str]) -> tuple[str, ...]:
     Raises:
         InputError: a code is unknown.
     """
-    parts = codes.split(",") if isinstance(codes, str) else list(codes)
-    stripped = [part.strip() for part in parts]
-    return tuple(dict.fromkeys(normalize_language(part) for part in stripped if part))
+    try:
+        parts = codes.split(",") if isinstance(codes, str) else list(codes)
+    except TypeError:
+        raise InputError(f"languages is a {type(codes).__name__}: give a list of codes") from None
+    stripped = [part.strip() if isinstance(part, str) else part for part in parts]
+    return tuple(dict.fromkeys(normalize_language(part) for part in stripped if part != ""))
 
 
 _NAMES = {

@@ -386,7 +386,7 @@ def layout_named(name: str) -> Layout:
     """
     try:
         return LAYOUTS[name]
-    except KeyError:
+    except (KeyError, TypeError):  # a list has no hash
         raise InputError(f"unknown layout {name!r}: choose one of {', '.join(LAYOUTS)}") from None
 
 

@@ -16,6 +16,7 @@ is that of the collection as it stands.
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -80,10 +81,19 @@ class LexicalSettings:
         """From a JSON object.
 
         Raises:
-            TypeError, ValueError: it is not one.
+            AttributeError, TypeError, ValueError: it is not one.
         """
+        if missing := {"analyzer", "ngram", "k1", "b"} - row.keys():
+            raise ValueError(f"no field {min(missing)}")
         made = cls(**row)
-        return cls(str(made.analyzer), int(made.ngram), float(made.k1), float(made.b))
+        if not isinstance(made.analyzer, str):
+            raise TypeError(f"analyzer is {made.analyzer!r}")
+        if isinstance(made.ngram, bool) or not isinstance(made.ngram, int) or made.ngram < 1:
+            raise ValueError(f"ngram is {made.ngram!r}")
+        made = cls(made.analyzer, made.ngram, float(made.k1), float(made.b))
+        if not 0.0 <= made.k1 < math.inf or not 0.0 <= made.b <= 1.0:
+            raise ValueError(f"k1 is {made.k1}, b is {made.b}")
+        return made
 
     def require_known(self, collection: str) -> None:
         """Check that this release makes the terms that the collection was built with.

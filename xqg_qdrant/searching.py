@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,9 @@ from xqg_qdrant.fusion import Matrix, Vector, check_alpha, total_mass
 from xqg_qdrant.languages import LanguageDetector, normalize_language
 from xqg_qdrant.layouts import LAYOUTS
 from xqg_qdrant.lexical import Lexical, SparseVector
+
+_LARGEST_WEIGHT = 1e6
+"""Of one language's queries; vectors of far larger ones would leave float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +188,8 @@ def languages_of(texts: Sequence[str], lang: str | Sequence[str | None] | None) 
     """
     if lang is None or isinstance(lang, str):
         return [None if lang is None else normalize_language(lang)] * len(texts)
+    if not isinstance(lang, Sequence):
+        raise InputError(f"lang is a {type(lang).__name__}: give one code, or a list of one each")
     if len(lang) != len(texts):
         raise InputError(f"{len(texts)} questions but {len(lang)} languages: give one each")
     return [None if code is None else normalize_language(code) for code in lang]
@@ -193,6 +197,10 @@ def languages_of(texts: Sequence[str], lang: str | Sequence[str | None] | None) 
 
 def _checked(weights: Mapping[str, float], known: Sequence[str]) -> dict[str, float]:
     checked = {}
+    if not isinstance(weights, Mapping):
+        raise InputError(
+            f"language_weights is a {type(weights).__name__}: give numbers by language code"
+        )
     for code, weight in weights.items():
         language = normalize_language(code)
         if language not in known:
@@ -200,7 +208,11 @@ def _checked(weights: Mapping[str, float], known: Sequence[str]) -> dict[str, fl
             raise InputError(f"no queries in {language!r} to weigh: the collection has {there}")
         if isinstance(weight, bool) or not isinstance(weight, int | float):
             raise InputError(f"the weight of {language!r} is {weight!r}: give a number")
-        if not 0.0 <= weight < math.inf:
-            raise InputError(f"the weight of {language!r} is {weight}: give 0 or more")
+        if not 0.0 <= weight <= _LARGEST_WEIGHT:
+            told = "out of range" if isinstance(weight, int) else str(weight)
+            raise InputError(
+                f"the weight of {language!r} is {told}: give 0 or more, "
+                f"{_LARGEST_WEIGHT:,.0f} at most"
+            )
         checked[language] = float(weight)
     return checked

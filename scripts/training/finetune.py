@@ -120,7 +120,7 @@ def train(
     average: dict[str, Tensor] = {}
     step, spent = 0, 0.0
     if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=student.tokens.device, weights_only=False)
+        state = torch.load(checkpoint, map_location=student.tokens.device, weights_only=True)
         student.load_state_dict(state["student"])
         optimiser.load_state_dict(state["optimiser"])
         schedule.load_state_dict(state["schedule"])

@@ -130,7 +130,13 @@ def test_qrels_in_both_forms(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("q1 0 p1\nq1 0 p1 1 2\n", "line 2: 5 columns"),
+        ("q1 0 p1 1\nq1 0 p1 1 2\n", "line 2: 5 columns"),
+        ("q1\tp1\tx\n", "line 1: the relevance is 'x'"),
+        ("q1 0 p1 1_0\n", "the relevance is '1_0'"),
+        ("q1 0 p1 ١\n", "the relevance"),
+        ("q1 0 p1 9999999999\n", "up to 9 digits"),
+        ("q1\t0\t\t1\n", "line 1: the passage's id is empty"),
+        ("q1 0 p\x001 1\n", "line 1: the passage's id holds a NUL"),
         ("q1 0 p1 yes\n", "line 1: the relevance is 'yes'"),
         ("q1 0 p1 1\nq1 0 p1 0\n", "line 2: 'p1' is judged twice for question 'q1'"),
         ("query-id\tcorpus-id\tscore\nq1\tp1\tx\n", "line 2: the relevance is 'x'"),

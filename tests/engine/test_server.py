@@ -10,6 +10,7 @@ import json
 import socket
 import threading
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -433,7 +434,8 @@ def test_a_server_that_is_too_old_is_refused(
 
 def test_the_api_key_is_sent_and_never_told(script: Script) -> None:
     script.add(401, {"status": {"error": "Must provide an API key"}})
-    with pytest.warns(UserWarning, match="insecure"), pytest.raises(AuthenticationError) as caught:
+    with warnings.catch_warnings(), pytest.raises(AuthenticationError) as caught:
+        warnings.simplefilter("error")  # over plain HTTP, but to this machine
         ServerEngine.connect(script.url, api_key="a-secret-key")  # type: ignore[attr-defined]
     sent = {name.lower(): value for name, value in script.requests[0][2].items()}
     assert sent["api-key"] == "a-secret-key"

@@ -17,7 +17,6 @@ from xqg_qdrant.errors import (
     CollectionLocked,
     CollectionNotFound,
     EngineError,
-    EngineUnavailable,
     InputError,
     PartialIngest,
     UnfinishedIngest,

@@ -349,11 +349,11 @@ def test_a_server_without_keys_is_asked_without_one(
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("http://example.org/v1", "would go to example.org unencrypted: use https"),
+        ("http://example.org/v1", "would go to example.org unencrypted, for all on the way"),
         ("http://10.0.0.1:8000/v1", "unencrypted"),
         ("http://localhost.example.org/v1", "unencrypted"),
-        ("https://me:secret@example.org/v1", "without user, password or query"),
-        ("https://example.org/v1?key=secret", "without user, password or query"),
+        ("https://me:secret@example.org/v1", "without user, password, query"),
+        ("https://example.org/v1?key=secret", "without user, password, query"),
         ("ftp://example.org", "is no URL"),
         ("example.org/v1", "is no URL"),
         ("http://[::1", "malformed"),

@@ -42,7 +42,15 @@ _ONLY = {
     **dict.fromkeys(_OF_MODELS, (_MODEL,)),
     **dict.fromkeys(("top_p", "temperature", "seed", "prompt"), (_MODEL, _ENDPOINT)),
     **dict.fromkeys(
-        ("endpoint_model", "concurrency", "max_retries", "timeout", "price_in", "price_out"),
+        (
+            "endpoint_model",
+            "concurrency",
+            "max_retries",
+            "timeout",
+            "price_in",
+            "price_out",
+            "allow_insecure_api_key",
+        ),
         (_ENDPOINT,),
     ),
 }
@@ -157,6 +165,12 @@ _ONLY = {
 @click.option(
     "--price-out", type=click.FloatRange(min=0), help="Price of a million completion tokens."
 )
+@click.option(
+    "--allow-insecure-api-key",
+    is_flag=True,
+    default=None,
+    help="Send the key over plain http:// to another machine too, for all on the way to read.",
+)
 @click.option("--force", is_flag=True, help="Replace the output file.")
 @click.option(
     "--restart",
@@ -267,7 +281,7 @@ def _source(settings: dict[str, Any], show: Callable[[Progress], None]) -> Sourc
             settings["endpoint_model"],
             languages=languages,
             prompt=prompt,
-            **_given(settings, *names, "timeout"),
+            **_given(settings, *names, "timeout", "allow_insecure_api_key"),
         )
     drawn = ("method", "top_k", "top_p", "temperature", "seed", "max_length", "beams")
     decoding = Decoding(**_given(settings, *drawn))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
 import time
@@ -14,12 +15,15 @@ from typing import Any, TypeVar
 import click
 from tqdm import tqdm
 
+from xqg_qdrant.credentials import ApiKey, check_api_key
 from xqg_qdrant.engine import DEFAULT_LOCATION
 from xqg_qdrant.errors import InputError
 from xqg_qdrant.fusion import check_alpha
 from xqg_qdrant.languages import normalize_language, parse_languages
 from xqg_qdrant.layouts import DEFAULT_LAYOUT, LAYOUTS
 from xqg_qdrant.loader import Progress
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -56,13 +60,41 @@ def collection(*, required: bool = True) -> Callable[[Command], Command]:
     )
 
 
-api_key = click.option(
-    "--api-key",
-    envvar="QDRANT_API_KEY",
-    show_envvar=True,
-    metavar="KEY",
-    help="API key of a Qdrant server; better given by the environment.",
-)
+_INSECURE = "xqg.allow_insecure_api_key"
+
+
+def _note_insecure(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    ctx.meta[_INSECURE] = value
+
+
+def _checked_key(ctx: click.Context, param: click.Parameter, value: str | None) -> ApiKey | None:
+    try:
+        return check_api_key(value, allow_insecure=ctx.meta.get(_INSECURE, False))
+    except InputError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def api_key(command: Command) -> Command:
+    """``--api-key``, and ``--allow-insecure-api-key``, which the key itself remembers."""
+    allow = click.option(
+        "--allow-insecure-api-key",
+        is_flag=True,
+        is_eager=True,  # before the key
+        expose_value=False,
+        callback=_note_insecure,
+        help="Send the key over plain http:// to another machine too, for all on the way to read.",
+    )
+    key = click.option(
+        "--api-key",
+        envvar="QDRANT_API_KEY",
+        show_envvar=True,
+        metavar="KEY",
+        callback=_checked_key,
+        help="API key of a Qdrant server; better given by the environment.",
+    )
+    return key(allow(command))
+
+
 threads = click.option(
     "--threads",
     type=click.IntRange(min=1),
@@ -203,6 +235,11 @@ def interruptible(message: str) -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
+def printable(text: str) -> str:
+    """Text of others without control characters, which terminals obey; lines may break."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
 def print_json(value: object) -> None:
     """One JSON value on standard output."""
     click.echo(json.dumps(value, ensure_ascii=False, indent=2))
@@ -210,7 +247,7 @@ def print_json(value: object) -> None:
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table on standard output; all columns but the first are set flush right."""
-    lines = [list(header), *(list(row) for row in rows)]
+    lines = [list(header), *([printable(cell) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     for number, line in enumerate(lines):
         cells = [line[0].ljust(widths[0])]
@@ -224,4 +261,4 @@ def print_fields(fields: Mapping[str, object]) -> None:
     """``name: value`` lines on standard output, values aligned."""
     width = max(len(name) for name in fields) + 2
     for name, value in fields.items():
-        click.echo(f"{name + ':':<{width}}{value}")
+        click.echo(f"{name + ':':<{width}}{printable(str(value))}")

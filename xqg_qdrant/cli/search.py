@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -13,6 +12,7 @@ import click
 
 from xqg_qdrant.cli import options
 from xqg_qdrant.client import Client
+from xqg_qdrant.corpus.jsonl import STDIN, decode_line, read_lines
 from xqg_qdrant.engine.base import MAX_LIMIT
 from xqg_qdrant.errors import InputError
 from xqg_qdrant.languages import normalize_language
@@ -32,7 +32,7 @@ def _filters(ctx: click.Context, param: click.Parameter, values: Sequence[str]) 
         key, sign, raw = match[1].strip(), match[2], match[3].strip()
         try:
             value = json.loads(raw)
-        except ValueError:
+        except (ValueError, RecursionError):
             value = raw
         if sign == "=":
             either = filters.setdefault(key, [])
@@ -148,7 +148,9 @@ def search(
       xqg search "Mto mrefu zaidi Afrika ni upi?" --from ./library -c wiki --lang sw
       xqg search "Wer erfand den Buchdruck?" --filter topic=inventions --filter 'year<1600'
     """
-    texts = [line.strip() for line in sys.stdin if line.strip()] if question == "-" else [question]
+    texts = [question]
+    if question == STDIN:
+        texts = [decode_line(line, where).strip() for where, line in read_lines(STDIN)]
     if not texts or not all(text.strip() for text in texts):
         raise click.UsageError("the question is empty: give one")
     with Client(location, api_key=api_key, encoder=encoder, threads=threads) as client:
@@ -183,8 +185,10 @@ def print_hits(hits: Sequence[Hit]) -> None:
     if not hits:
         click.echo("no hits")
     for rank, hit in enumerate(hits, start=1):
-        click.echo(f"{rank}. {hit.score:.3f}  {hit.title or hit.id}  [{hit.id}]")
+        name, title = options.printable(hit.id), options.printable(hit.title)
+        click.echo(f"{rank}. {hit.score:.3f}  {title or name}  [{name}]")
         text = hit.text if len(hit.text) <= 240 else hit.text[:239].rsplit(" ", 1)[0] + "…"
+        text = options.printable(text)
         click.echo(click.wrap_text(text, 96, initial_indent="   ", subsequent_indent="   "))
 
 

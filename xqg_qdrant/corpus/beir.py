@@ -111,16 +111,17 @@ def _file(folder: Path, name: str) -> Path:
 
 def _passage(row: dict[str, Any]) -> Passage | None:
     """The passage of a document; the title is its text where that is all it has."""
+    name = _id(row)
     title, text = (row.get(field) for field in ("title", "text"))
-    for name, value in (("title", title), ("text", text)):
+    for field, value in (("title", title), ("text", text)):
         if value is not None and not isinstance(value, str):
-            raise InputError(f"{name!r} must be a string, not {type(value).__name__}")
+            raise InputError(f"{field!r} must be a string, not {type(value).__name__}")
     title, text = (title or "").strip(), (text or "").strip()
     if not text:
         title, text = "", title
     if not text:
         return None
-    return check_passage(Passage(_id(row), text, title))
+    return check_passage(Passage(name, text, title))
 
 
 def _id(row: dict[str, Any]) -> str:

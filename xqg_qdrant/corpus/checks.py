@@ -31,6 +31,9 @@ MAX_METADATA_DEPTH = 32
 MAX_METADATA_CHARS = 262_144
 """Most characters of metadata in one passage: keys, values and brackets together."""
 
+MAX_COUNT = 2**53
+"""Largest count in files of ours: JSON readers may keep no larger ones exactly."""
+
 _INT64 = 2**63
 
 
@@ -71,6 +74,22 @@ def check_id(value: object, field: str) -> str:
     return text
 
 
+def check_whole(value: object, name: str, low: int, high: int) -> int:
+    """Return a whole number within bounds.
+
+    A float that is whole will do: servers give some of the numbers that they keep back so.
+
+    Raises:
+        InputError: another type, or out of range.
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        told = _kind(value) if not isinstance(value, int) or isinstance(value, bool) else "another"
+        raise InputError(f"{name} must be a whole number from {low:,} to {high:,}, not {told}")
+    return value
+
+
 def check_metadata(value: object, field: str = "metadata") -> dict[str, Any]:
     """Return metadata as plain JSON: str, int (64 bits), finite float, bool, None, list, dict.
 
@@ -92,6 +111,8 @@ def check_payload(payload: Mapping[str, Any]) -> None:
         InputError: another type, a non-string key, NaN or infinity, a NUL or a lone surrogate,
             or nested too deep.
     """
+    if not isinstance(payload, Mapping):
+        raise InputError(f"payload must be an object, not {_kind(payload)}")
     if not _is_plain(payload, MAX_METADATA_DEPTH):  # quickly, since nearly all are
         # Metadata stands one level deeper here; the lengths of texts were checked one by one.
         _check_json(payload, "payload", 0, _Budget(MAX_METADATA_DEPTH, None))
@@ -172,7 +193,7 @@ def _check_string(value: object, field: str) -> str:
                 f"{field} holds a lone surrogate (U+{ord(value[error.start]):04X}) at character "
                 f"{error.start + 1}: it is not valid Unicode text, repair or remove it"
             ) from None
-    return value
+    return str.__str__(value)  # of a subclass too, such as an enumeration's
 
 
 class _Budget:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 
 from xqg_qdrant.corpus.catalogue import DataSet, RemoteFile
 from xqg_qdrant.corpus.writing import replacing_binary
-from xqg_qdrant.errors import FetchError, InputError
+from xqg_qdrant.errors import FetchError, InputError, StorageError
 from xqg_qdrant.records import Progress
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 TIMEOUT_SECONDS = 30.0
 _BLOCK = 1 << 20
+_MOST_PACKED = 100
+_ANY_BYTES = 2**27
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +172,14 @@ def _unpack(path: Path) -> None:
                     raise FetchError(
                         f"{path}: holds {name!r}, which lies outside: nothing unpacked"
                     )
+            unpacked = sum(each.file_size for each in archive.infolist())
+            if unpacked > max(_MOST_PACKED * path.stat().st_size, _ANY_BYTES):
+                raise FetchError(
+                    f"{path}: holds {unpacked / 2**20:,.0f} MiB, {_MOST_PACKED} times its own size "
+                    "and more: no data set is packed so, nothing unpacked"
+                )
             archive.extractall(folder)
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise FetchError(f"{path}: cannot be unpacked: {error}") from None
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be unpacked: {error.strerror or error}") from None

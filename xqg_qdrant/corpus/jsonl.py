@@ -18,6 +18,8 @@ from xqg_qdrant.records import GeneratedQuery, Passage, Qrel, Question
 
 STDIN = "-"
 MAX_LINE_BYTES = 16 * 2**20
+MAX_JSON_BYTES = 2**30
+"""Of a file that holds one JSON value, unpacked; it is read as a whole."""
 
 Record = TypeVar("Record")
 Source = str | os.PathLike[str]
@@ -105,7 +107,7 @@ def read_rows(
             names file and line.
     """
     for where, line in read_lines(source):
-        row = _parse(line, where, constant=_null if nan_is_null else _refuse_constant)
+        row = _parse(line, where, _LENIENT if nan_is_null else _STRICT)
         if not isinstance(row, dict):
             raise InputError(f"{where}: expected a JSON object, found {type(row).__name__}")
         try:
@@ -150,33 +152,35 @@ def decode_line(line: bytes, where: str) -> str:
         raise _not_utf8(where, error) from None
 
 
-def read_json_object(path: Path) -> dict[str, Any]:
-    """Read a whole file that holds one JSON object.
+def read_json_object(path: Path, *, limit: int = MAX_JSON_BYTES) -> dict[str, Any]:
+    """Read a whole file that holds one JSON object, of at most ``limit`` bytes.
 
     Raises:
         InputError: the file cannot be read or holds something else.
     """
-    value = _read_json(path)
+    value = _read_json(path, limit)
     if not isinstance(value, dict):
         raise InputError(f"{path}: expected a JSON object, found {type(value).__name__}")
     return value
 
 
-def read_json_array(path: Path) -> list[Any]:
-    """Read a whole file that holds one JSON array.
+def read_json_array(path: Path, *, limit: int = MAX_JSON_BYTES) -> list[Any]:
+    """Read a whole file that holds one JSON array, of at most ``limit`` bytes.
 
     Raises:
         InputError: the file cannot be read or holds something else.
     """
-    value = _read_json(path)
+    value = _read_json(path, limit)
     if not isinstance(value, list):
         raise InputError(f"{path}: expected a JSON array, found {type(value).__name__}")
     return value
 
 
-def _read_json(path: Path) -> Any:
+def _read_json(path: Path, limit: int) -> Any:
     with open_binary(path) as stream:
-        data = stream.read()
+        data = stream.read(limit + 1)
+    if len(data) > limit:
+        raise InputError(f"{path}: longer than {limit / 2**20:,.0f} MiB")
     return _parse(data, str(path))
 
 
@@ -191,6 +195,8 @@ def open_binary(source: Source) -> Iterator[BinaryIO]:
         yield sys.stdin.buffer
         return
     path = Path(source)
+    if "\0" in str(path):
+        raise InputError(f"{str(path)!r}: no file has a NUL in its name")
     try:
         if path.suffix == ".gz":
             with gzip.open(path, "rb") as stream:
@@ -221,9 +227,22 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number: leave the field out")
 
 
-def _parse(data: bytes, where: str, *, constant: Callable[[str], None] = _refuse_constant) -> Any:
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice!r} stands twice in one object: keep one of them")
+    return row
+
+
+_STRICT = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_once)
+_LENIENT = json.JSONDecoder(parse_constant=_null, object_pairs_hook=_once)
+
+
+def _parse(data: bytes, where: str, decoder: json.JSONDecoder | None = None) -> Any:
     try:
-        return json.loads(data.decode("utf-8"), parse_constant=constant)
+        return (decoder or _STRICT).decode(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise _not_utf8(where, error) from None
     except json.JSONDecodeError as error:
@@ -231,6 +250,10 @@ def _parse(data: bytes, where: str, *, constant: Callable[[str], None] = _refuse
     except RecursionError:
         raise InputError(f"{where}: nested too deep to be read: flatten it") from None
     except ValueError as error:
+        if "integer string conversion" in str(error):
+            raise InputError(
+                f"{where}: a number of thousands of digits: write it as a string"
+            ) from None
         raise InputError(f"{where}: {error}") from None
 
 

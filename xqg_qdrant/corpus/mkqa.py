@@ -81,7 +81,10 @@ def _answers(by_language: Any) -> tuple[str, ...]:
     for each in english:
         if each.get("type") in _NO_SPANS:
             continue
-        texts += [text for text in (each.get("text"), *(each.get("aliases") or ())) if text]
+        aliases = each.get("aliases") or []
+        if not isinstance(aliases, list):
+            raise InputError("aliases of answers must be lists of strings")
+        texts += [text for text in (each.get("text"), *aliases) if text]
     if not all(isinstance(text, str) for text in texts):
         raise InputError("texts and aliases of answers must be strings")
     return tuple(dict.fromkeys(text.strip() for text in texts if text.strip()))

@@ -87,6 +87,8 @@ def _read_parquet(
                 for row in batch.to_pylist():
                     number += 1
                     where = f"{path}, row {number}"
+                    if _is_map(row.get(QUERIES_FIELD)):
+                        row[QUERIES_FIELD] = dict(row[QUERIES_FIELD])
                     try:
                         built = build(row)
                     except InputError as error:
@@ -94,7 +96,16 @@ def _read_parquet(
                     yield where, built
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (OSError, pyarrow.ArrowException) as error:
+    # Strings that are no UTF-8 and values that Python has no type for come as ValueError and the
+    # like; pyarrow's own errors are of many kinds.
+    except (
+        OSError,
+        pyarrow.ArrowException,
+        ValueError,
+        TypeError,
+        OverflowError,
+        NotImplementedError,
+    ) as error:
         raise InputError(f"{path}: cannot be read as Parquet: {error}") from error
 
 
@@ -103,8 +114,6 @@ def _build(row: Mapping[str, Any]) -> PublishedQueries:
         if row.get(field) is None:
             raise InputError(_no_field(field))
     by_language = row[QUERIES_FIELD]
-    if _is_map(by_language):
-        by_language = dict(by_language)
     if not isinstance(by_language, Mapping):
         raise InputError(
             f"{QUERIES_FIELD!r} must be an object of lists by language, not a "
@@ -112,11 +121,12 @@ def _build(row: Mapping[str, Any]) -> PublishedQueries:
         )
     queries: dict[str, list[str]] = {}
     for code, texts in by_language.items():
+        language = normalize_language(code)
         if texts is None:  # Parquet has a column for every language of any row
             continue
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise InputError(f"{QUERIES_FIELD}.{code} must be a list of strings")
-        queries.setdefault(normalize_language(code), []).extend(texts)
+        queries.setdefault(language, []).extend(texts)
     return PublishedQueries(check_id(row[ID_FIELD], ID_FIELD), queries)
 
 

@@ -7,6 +7,7 @@ TSV of BEIR too. Order within a run is by score, as there: the column of ranks i
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,12 @@ from xqg_qdrant.corpus.jsonl import Source, decode_line, name_of, read_lines
 from xqg_qdrant.corpus.writing import replacing
 from xqg_qdrant.errors import InputError
 from xqg_qdrant.records import Qrel, Question, ScoredPassage
+
+# As other tools write and read them: Python itself takes 1_000 and other scripts' digits, too.
+_WHOLE = re.compile(r"[+-]?[0-9]{1,9}")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+_HEADERS = ("score", "relevance", "rel", "label", "grade", "judgement", "judgment")
 
 _QRELS_FORMS = "'question 0 passage relevance' (TREC) or 'question TAB passage TAB score' (BEIR)"
 
@@ -64,8 +71,9 @@ def read_run(source: Source) -> Run:
                 f"{where}: {len(fields)} columns; a run has six: question Q0 passage rank score tag"
             )
         question, _, passage, _, text, tag = fields
+        _check_ids(question, passage, where)
         try:
-            score = float(text)
+            score = float(text) if _NUMBER.fullmatch(text) else math.nan
         except ValueError:
             score = math.nan
         if not math.isfinite(score):
@@ -126,12 +134,15 @@ def read_qrels(source: Source) -> Iterator[tuple[str, Qrel]]:
             question, _, passage, text = fields
         elif len(fields) == 3:
             question, passage, text = fields
-            if number == 0 and not _is_int(text):
+            if number == 0 and text.lower() in _HEADERS:
                 continue
         else:
             raise InputError(f"{where}: {len(fields)} columns; qrels are {_QRELS_FORMS}")
         if not _is_int(text):
-            raise InputError(f"{where}: the relevance is {text!r}: give a whole number")
+            raise InputError(
+                f"{where}: the relevance is {text[:20]!r}: give a whole number of up to 9 digits"
+            )
+        _check_ids(question, passage, where)
         if (question, passage) in seen:
             raise InputError(f"{where}: {passage!r} is judged twice for question {question!r}")
         seen.add((question, passage))
@@ -203,9 +214,13 @@ def _word(text: str) -> str:
     return text
 
 
-def _is_int(text: str) -> bool:
+def _check_ids(question: str, passage: str, where: str) -> None:
     try:
-        int(text)
-    except ValueError:
-        return False
-    return True
+        check_id(question, "the question's id")
+        check_id(passage, "the passage's id")
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _is_int(text: str) -> bool:
+    return _WHOLE.fullmatch(text) is not None

@@ -44,8 +44,8 @@ def read_answered_questions(source: Source) -> list[AnsweredQuestion]:
     """Read questions: ``{"id", "question", "lang", "answers"}`` a line, and more fields.
 
     Raises:
-        InputError: the file cannot be read, a line is no such question, or an id comes twice; it
-            names file and line.
+        InputError: the file cannot be read, a line is no such question, an id comes twice, or
+            there are no questions; it names file and line.
     """
 
     def build(row: dict[str, Any]) -> AnsweredQuestion:
@@ -66,6 +66,8 @@ def read_answered_questions(source: Source) -> list[AnsweredQuestion]:
         if each.question.id in questions:
             raise InputError(f"{where}: question {each.question.id!r} comes twice")
         questions[each.question.id] = each
+    if not questions:
+        raise InputError(f"{source}: there are no questions")
     return list(questions.values())
 
 
@@ -80,7 +82,7 @@ def read_passages_tsv(source: Source) -> Iterator[tuple[str, Passage]]:
     """
     csv.field_size_limit(MAX_LINE_BYTES)
     for number, (where, line) in enumerate(read_lines(source)):
-        fields = next(csv.reader([decode_line(line, where)], delimiter="\t"))
+        fields = _columns(decode_line(line, where), where)
         if number == 0 and fields == _COLUMNS:
             continue
         if len(fields) not in (2, 3):
@@ -90,6 +92,21 @@ def read_passages_tsv(source: Source) -> Iterator[tuple[str, Passage]]:
             yield where, check_passage(Passage(check_id(fields[0], "id"), fields[1], title))
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
+
+
+def _columns(text: str, where: str) -> list[str]:
+    """The columns of a line; a quote that does not end would swallow columns."""
+    try:
+        return next(csv.reader([text], delimiter="\t", strict=True))
+    except csv.Error as error:
+        if "unexpected end of data" in str(error):
+            raise InputError(
+                f"{where}: a quote is not closed: passages stand on one line"
+            ) from None
+    try:
+        return next(csv.reader([text], delimiter="\t"))
+    except csv.Error as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 class XorCorpus:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xqg_qdrant.corpus.checks import check_question, check_text
+from xqg_qdrant.corpus.checks import check_passage, check_question, check_text
 from xqg_qdrant.corpus.jsonl import read_json_object
 from xqg_qdrant.errors import InputError
 from xqg_qdrant.languages import normalize_language
@@ -110,14 +110,15 @@ def read_xquad_r(folder: Path, *, titles: bool = False) -> XquadR:
     placed: dict[str, tuple[str, int]] = {}
     for passage_id, title, paragraph, where in paragraphs_of(files[POOL_LANGUAGE]):
         text = _get(paragraph, "context", str, where)
-        passages.append(
-            Passage(
-                id=passage_id,
-                text=check_text(text, f"{where}.context"),
-                title=title if titles else "",
-                lang=POOL_LANGUAGE,
+        text = check_text(text, f"{where}.context")
+        try:
+            passages.append(
+                check_passage(
+                    Passage(passage_id, text, title if titles else "", lang=POOL_LANGUAGE)
+                )
             )
-        )
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
         sentences[passage_id] = _sentences(paragraph, where)
         for position, (place, upstream_id, _) in enumerate(questions_of(paragraph, where)):
             if upstream_id in placed:
@@ -194,7 +195,10 @@ def paragraphs_of(path: Path) -> Iterator[tuple[str, str, dict[str, Any], str]]:
         where = f"{path}: data[{a}]"
         if not isinstance(article, dict):
             raise InputError(f"{where}: expected an object")
-        title = str(article.get("title") or "").replace("_", " ")
+        title = article.get("title") or ""
+        if not isinstance(title, str):
+            raise InputError(f"{where}: field 'title' must be a string")
+        title = title.replace("_", " ")
         for p, paragraph in enumerate(_get(article, "paragraphs", list, where)):
             if not isinstance(paragraph, dict):
                 raise InputError(f"{where}.paragraphs[{p}]: expected an object")

@@ -126,7 +126,9 @@ def _questions(
 
 
 def _breaks(paragraph: Mapping[str, Any], where: str) -> list[tuple[int, int]]:
-    breaks = paragraph.get("sentence_breaks")
+    breaks, context = paragraph.get("sentence_breaks"), paragraph.get("context")
+    if not isinstance(context, str):
+        raise InputError(f"{where}: field 'context' must be a string")
     if not isinstance(breaks, list) or not breaks:
         raise InputError(
             f"{where}: no field 'sentence_breaks' (XQuAD has none, XQuAD-R has): the sentences "
@@ -137,8 +139,8 @@ def _breaks(paragraph: Mapping[str, Any], where: str) -> list[tuple[int, int]]:
         if (
             not isinstance(pair, list)
             or len(pair) != 2
-            or not all(isinstance(each, int) for each in pair)
-            or not 0 <= pair[0] < pair[1] <= len(paragraph.get("context", ""))
+            or not all(isinstance(each, int) and not isinstance(each, bool) for each in pair)
+            or not 0 <= pair[0] < pair[1] <= len(context)
         ):
             raise InputError(
                 f"{where}.sentence_breaks[{number}]: expected [start, end] in the text"
@@ -152,7 +154,7 @@ def _starts(qas: Mapping[str, Any], place: str) -> list[int]:
     if not isinstance(answers, list) or not answers:
         raise InputError(f"{place}: no answers: nothing says which sentence answers it")
     starts = [each.get("answer_start") if isinstance(each, dict) else None for each in answers]
-    if not all(isinstance(each, int) for each in starts):
+    if not all(isinstance(each, int) and not isinstance(each, bool) for each in starts):
         raise InputError(f"{place}: every answer needs a whole number 'answer_start'")
     return [int(each) for each in starts if each is not None]
 

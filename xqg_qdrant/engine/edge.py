@@ -374,7 +374,11 @@ class EdgeEngine(Engine):
         if name not in self._shapes:
             self.require(name)
             path = self.root / name / _DESCRIPTION
-            self._shapes[name] = from_description(read_sealed(path, name, bare="dimensions"))
+            row = read_sealed(path, name, bare="dimensions")
+            try:
+                self._shapes[name] = from_description(row)
+            except (InputError, KeyError, AttributeError, TypeError, ValueError) as error:
+                raise StorageError(f"{path} is damaged ({error}): {build_again(name)}") from None
         return self._shapes[name]
 
     def _upsert(self, name: str, points: Sequence[Point]) -> None:

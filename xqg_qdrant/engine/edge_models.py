@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import qdrant_edge as edge
 
+from xqg_qdrant.corpus.checks import check_whole
 from xqg_qdrant.engine.base import Point, ScoredPoint
 from xqg_qdrant.engine.filters import Condition, Scalar
 from xqg_qdrant.engine.storage import Storage
-from xqg_qdrant.engine.vectors import AnyVector, Shape
+from xqg_qdrant.engine.vectors import MAX_DIMENSION, AnyVector, Shape
 from xqg_qdrant.lexical import SparseVector
 
 _FULL_SCAN_KB = 10_000
@@ -131,13 +132,23 @@ def from_description(row: Mapping[str, Any]) -> Shape:
     """A shape from JSON; collections of before there were others have dense vectors alone.
 
     Raises:
-        KeyError, AttributeError, TypeError, ValueError: it is none.
+        KeyError, AttributeError, TypeError, ValueError, InputError: it is none.
     """
-    return Shape(
-        {str(name): int(size) for name, size in row["dimensions"].items()},
-        frozenset(row.get("multivectors", ())),
-        frozenset(row.get("sparse", ())),
+    sizes = row["dimensions"]
+    shape = Shape(
+        {str(name): check_whole(size, name, 1, MAX_DIMENSION) for name, size in sizes.items()},
+        frozenset(_names(row, "multivectors")),
+        frozenset(_names(row, "sparse")),
     )
+    shape.check()
+    return shape
+
+
+def _names(row: Mapping[str, Any], field: str) -> list[str]:
+    names = row.get(field, [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"{field} is no list of names")
+    return names
 
 
 def _to_vector(vector: AnyVector) -> Any:

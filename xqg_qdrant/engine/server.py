@@ -11,6 +11,7 @@ import json
 import logging
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -20,6 +21,7 @@ import grpc
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import UnexpectedResponse
 
+from xqg_qdrant.credentials import check_api_key, check_url, require_private
 from xqg_qdrant.engine.base import CollectionInfo, Engine, Point, ScoredPoint
 from xqg_qdrant.engine.filters import Condition
 from xqg_qdrant.engine.server_calls import (
@@ -66,6 +68,7 @@ _OPTIMIZE_SECONDS = 600.0
 _CONNECT_ATTEMPTS = 3
 _SEARCH_BATCH = 64
 _DOCUMENT_PREFIX = "xqg_"
+_EXAMPLE = "http://localhost:6333 or https://HOST:6333"
 
 Result = TypeVar("Result")
 
@@ -97,7 +100,12 @@ class ServerEngine(Engine):
 
     @classmethod
     def connect(
-        cls, url: str, *, api_key: str | None = None, grpc_port: int = 6334
+        cls,
+        url: str,
+        *,
+        api_key: str | None = None,
+        allow_insecure_api_key: bool = False,
+        grpc_port: int = 6334,
     ) -> ServerEngine:
         """Connect to a server and see that it answers.
 
@@ -106,23 +114,29 @@ class ServerEngine(Engine):
         Args:
             url: ``http(s)://HOST[:PORT]``; the port is 6333 when not given.
             api_key: sent with every request; it never appears in errors.
+            allow_insecure_api_key: send it over plain HTTP to another machine too.
             grpc_port: of the same host.
 
         Raises:
-            InputError: the URL is malformed.
+            InputError: the URL is malformed, or the key would go to another machine unencrypted.
             EngineUnavailable: nothing answers, or the server is older than 1.16.
             AuthenticationError: the API key is wrong or missing.
         """
+        key = check_api_key(api_key, allow_insecure=allow_insecure_api_key)
+        require_private(check_url(url, example=_EXAMPLE), key)
 
         def client(*, prefer_grpc: bool, timeout: int) -> QdrantClient:
-            return QdrantClient(
-                url=url,
-                api_key=api_key,
-                prefer_grpc=prefer_grpc,
-                grpc_port=grpc_port,
-                timeout=timeout,
-                check_compatibility=False,
-            )
+            with warnings.catch_warnings():
+                # Of a key over plain HTTP: it stays on this machine, or its user allowed it.
+                warnings.filterwarnings("ignore", message="Api key is used with an insecure")
+                return QdrantClient(
+                    url=url,
+                    api_key=None if key is None else str(key),
+                    prefer_grpc=prefer_grpc,
+                    grpc_port=grpc_port,
+                    timeout=timeout,
+                    check_compatibility=False,
+                )
 
         first_word = retrying(attempts=_CONNECT_ATTEMPTS, refused=False)
         try:

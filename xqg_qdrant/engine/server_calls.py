@@ -18,6 +18,7 @@ from qdrant_client.http.exceptions import (
     UnexpectedResponse,
 )
 
+from xqg_qdrant.credentials import HideKeys, hide_keys, safe_cause
 from xqg_qdrant.errors import (
     AuthenticationError,
     CollectionNotFound,
@@ -44,6 +45,7 @@ _TRANSIENT_GRPC = (
 Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
+log.addFilter(HideKeys())
 
 
 def retrying(
@@ -144,7 +146,7 @@ def translated(location: str, request: Callable[[], Result]) -> Result:
         return request()
     except UnexpectedResponse as error:
         text = error.content.decode("utf-8", "replace")[:500]
-        raise _error(location, error.status_code or 500, text) from error
+        raise _error(location, error.status_code or 500, text) from safe_cause(error)
     except grpc.RpcError as error:
         code = _grpc_code(error)
         details = error.details() if isinstance(error, grpc.Call) else str(error)
@@ -153,23 +155,32 @@ def translated(location: str, request: Callable[[], Result]) -> Result:
             grpc.StatusCode.PERMISSION_DENIED: 403,
             grpc.StatusCode.NOT_FOUND: 404,
         }.get(code, 503 if code in _TRANSIENT_GRPC else 400)
-        raise _error(location, status, details or str(code)) from error
+        raise _error(location, status, details or str(code)) from safe_cause(error)
     except ResourceExhaustedResponse as error:
         text = f"{error}; it asks to wait for {error.retry_after_s:,} s"
-        raise _error(location, 429, text) from error
+        raise _error(location, 429, text) from safe_cause(error)
     except (ResponseHandlingException, ApiException) as error:
         source = getattr(error, "source", error)
         raise EngineUnavailable(
-            f"no answer from the Qdrant server at {location} ({source}): is it running, and is "
-            "the URL right? 'docker compose up -d' starts one on http://localhost:6333"
-        ) from error
+            f"no answer from the Qdrant server at {location} ({hide_keys(str(source))}): is it "
+            "running, and is the URL right? 'docker compose up -d' starts one on "
+            "http://localhost:6333"
+        ) from safe_cause(error)
+    except (AssertionError, RecursionError) as error:
+        # qdrant-client asserts that answers have results; proxies and others answer otherwise.
+        told = hide_keys(str(error))[:200]
+        raise EngineError(
+            f"{location} answered what no Qdrant server answers ({told}): is the URL right?"
+        ) from safe_cause(error)
     except QdrantException as error:
-        raise _error(location, 429 if _is_odd_retry_after(error) else 400, str(error)) from error
+        status = 429 if _is_odd_retry_after(error) else 400
+        raise _error(location, status, str(error)) from safe_cause(error)
     except (ValueError, TypeError, NotImplementedError) as error:
-        raise EngineError(f"{location}: {error}") from error
+        raise EngineError(hide_keys(f"{location}: {error}")) from safe_cause(error)
 
 
 def _error(location: str, status: int, text: str) -> EngineError | CollectionNotFound:
+    text = hide_keys(text)
     if status in (401, 403):
         return AuthenticationError(
             f"the Qdrant server at {location} refused the API key (status {status}): give the "

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from xqg_qdrant.collection import CollectionManifest
+from xqg_qdrant.corpus.checks import MAX_COUNT, check_whole
 from xqg_qdrant.engine.base import Engine
-from xqg_qdrant.errors import CollectionMismatch, StorageError
+from xqg_qdrant.errors import CollectionMismatch, InputError, StorageError
 from xqg_qdrant.loader.journal import JOURNAL, Journal
 
 MANIFEST = "manifest"
@@ -54,8 +56,21 @@ def read_journal(engine: Engine, name: str) -> Journal | None:
 
 
 def read_statistics(engine: Engine, name: str) -> Mapping[str, Any]:
-    """Passages, and queries by language, as the last complete ingest left them; else empty."""
-    return engine.read_document(name, STATISTICS) or {}
+    """Passages, and queries by language, as the last complete ingest left them; else empty.
+
+    Raises:
+        StorageError: the document is damaged.
+    """
+    row = engine.read_document(name, STATISTICS)
+    if row is None:
+        return {}
+    try:
+        counts = {lang: check_whole(n, lang, 0, MAX_COUNT) for lang, n in row["queries"].items()}
+    except (KeyError, AttributeError, InputError) as error:
+        raise StorageError(
+            f"the statistics of collection {name!r} are damaged ({error}): ingest again"
+        ) from None
+    return {**row, "queries": counts}
 
 
 def read_lengths(engine: Engine, name: str) -> dict[str, float]:
@@ -70,8 +85,11 @@ def read_lengths(engine: Engine, name: str) -> dict[str, float]:
     try:
         if row is None:
             raise KeyError("there are none")
-        return {str(field): float(length) for field, length in row["lengths"].items()}
-    except (KeyError, AttributeError, TypeError, ValueError) as error:
+        lengths = {str(field): float(length) for field, length in row["lengths"].items()}
+        if not all(0.0 < length < math.inf for length in lengths.values()):
+            raise ValueError("a length is not above 0")
+        return lengths
+    except (KeyError, AttributeError, TypeError, ValueError, OverflowError) as error:
         raise StorageError(
             f"the mean lengths of collection {name!r} are damaged ({error}): delete the "
             f"collection ('xqg delete -c {name}') and ingest it again"

@@ -17,6 +17,7 @@ from xqg_qdrant.collection import (
     build_payload,
     point_id,
 )
+from xqg_qdrant.corpus.checks import MAX_QUERY_CHARS, check_text, check_whole
 from xqg_qdrant.corpus.staging import Augmented, Staging, counted
 from xqg_qdrant.engine.base import Engine, Point, check_collection_name
 from xqg_qdrant.engine.storage import Storage
@@ -135,8 +136,9 @@ def ingest(
     check_collection_name(collection)
     chosen = layout_named(layout)
     alpha = chosen.chosen_alpha(alpha, hybrid=hybrid, defaults=encoder.manifest.alphas)
-    if isinstance(batch_size, bool) or not 1 <= batch_size <= MAX_BATCH_SIZE:
-        raise InputError(f"batch_size is {batch_size}: give a number from 1 to {MAX_BATCH_SIZE:,}")
+    batch_size = check_whole(batch_size, "batch_size", 1, MAX_BATCH_SIZE)
+    if generator is not None and generator != "":
+        check_text(generator, "generator", limit=MAX_QUERY_CHARS)
     if drop_previous and not replace:
         raise InputError("drop_previous goes with replace: nothing else drops a collection")
     extra_languages = parse_languages(languages)

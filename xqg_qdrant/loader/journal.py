@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from xqg_qdrant.errors import StorageError
+from xqg_qdrant.corpus.checks import MAX_COUNT, check_whole
+from xqg_qdrant.errors import InputError, StorageError
 
 JOURNAL = "journal"
+
+_ALWAYS = ("input", "batch_size", "total", "done", "created", "complete")
+"""What every release has written."""
 
 
 @dataclass(slots=True)
@@ -45,10 +49,17 @@ class Journal:
             StorageError: it is not a journal.
         """
         try:
+            if missing := [name for name in _ALWAYS if name not in row]:
+                raise ValueError(f"no field {missing[0]}")
             journal = cls(**row)
+            for name in ("batch_size", "total", "done"):
+                setattr(journal, name, check_whole(getattr(journal, name), name, 0, MAX_COUNT))
+            for name, kind in (("input", str), ("created", bool), ("complete", bool)):
+                if not isinstance(getattr(journal, name), kind):
+                    raise TypeError(f"{name} is {getattr(journal, name)!r}")
             if not 0 <= journal.done <= journal.total or journal.batch_size < 1:
                 raise ValueError(f"{journal.done} of {journal.total} passages done")
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, InputError) as error:
             raise StorageError(
                 f"the journal of collection {collection!r} is damaged ({error}): "
                 "ingest the same again with --restart (restart=True)"

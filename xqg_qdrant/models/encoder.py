@@ -20,7 +20,7 @@ from xqg_qdrant.models.manifest import (
     find_model,
     read_encoder_manifest,
 )
-from xqg_qdrant.models.session import check_threads, open_session, open_tokenizer
+from xqg_qdrant.models.session import check_threads, open_session, open_tokenizer, tokenizer_errors
 from xqg_qdrant.records import Passage
 
 if TYPE_CHECKING:
@@ -170,8 +170,10 @@ class Encoder:
         """
         if isinstance(texts, str):
             raise InputError("texts is one string: give a list or another iterable of strings")
-        if batch_size < 1:
-            raise InputError(f"batch_size is {batch_size}: give a positive number")
+        if not isinstance(texts, Iterable):
+            raise InputError(f"texts is a {type(texts).__name__}: give a list of strings")
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise InputError(f"batch_size is {batch_size!r}: give a positive number")
         stream = iter(texts)
         position = 0
         while window := list(islice(stream, WINDOW)):
@@ -195,7 +197,8 @@ class Encoder:
 
     def _encode_window(self, texts: Sequence[str], kind: Kind, batch_size: int) -> Encoded:
         prefix = getattr(self.manifest, kind).prefix
-        encodings = self._tokenizers[kind].encode_batch_fast([prefix + text for text in texts])
+        with tokenizer_errors(f"{self.manifest.folder}: the tokenizer failed"):
+            encodings = self._tokenizers[kind].encode_batch_fast([prefix + text for text in texts])
         lengths = np.array([len(encoding.ids) for encoding in encodings])
         truncated = sum(1 for encoding in encodings if encoding.overflowing)
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)

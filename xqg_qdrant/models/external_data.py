@@ -35,6 +35,7 @@ _PARTS = {
 
 _KEY, _VALUE = 1, 2
 _DEEPEST = 100
+_LARGEST_TAG = 2**32 - 1
 _VARINT, _EIGHT_BYTES, _DELIMITED, _FOUR_BYTES = 0, 1, 2, 5
 
 
@@ -102,6 +103,8 @@ def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, i
     place = start
     while place < end:
         tag, place = _varint(data, place, end)
+        if tag > _LARGEST_TAG:  # protobuf drops the upper bits, and would see another field
+            raise _Malformed("the number of a field is too large")
         wire = tag & 7
         if wire == _DELIMITED:
             length, place = _varint(data, place, end)

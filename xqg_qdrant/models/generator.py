@@ -31,7 +31,7 @@ from xqg_qdrant.models.manifest import (
     find_model,
     read_generator_manifest,
 )
-from xqg_qdrant.models.session import check_threads, open_session, open_tokenizer
+from xqg_qdrant.models.session import check_threads, open_session, open_tokenizer, tokenizer_errors
 from xqg_qdrant.records import Passage
 
 if TYPE_CHECKING:
@@ -187,7 +187,9 @@ class Generator:
         for number, prompt in enumerate(prompts):
             if not prompt.text.strip():
                 raise InputError(f"prompt {number} is empty: there is nothing to go on from")
-        ids = [each.ids for each in self._tokenizer.encode_batch_fast([p.text for p in prompts])]
+        with tokenizer_errors(f"{self.manifest.folder}: the tokenizer failed"):
+            encoded_prompts = self._tokenizer.encode_batch_fast([p.text for p in prompts])
+        ids = [each.ids for each in encoded_prompts]
         results: list[list[Generated]] = [[] for _ in prompts]
         for rows in _batches([_width(each) for each in ids], batch_size):
             encoded = self._encode([ids[row] for row in rows])

@@ -15,6 +15,7 @@ from xqg_qdrant.corpus.jsonl import read_json_object
 from xqg_qdrant.errors import InputError, ModelError
 from xqg_qdrant.fusion import check_alpha
 from xqg_qdrant.models.external_data import check_external_data
+from xqg_qdrant.models.files import check_inside
 
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
@@ -29,6 +30,7 @@ SCHEMA_VERSION = 1
 MAX_DIMENSION = 65_536
 MAX_LENGTH = 65_536
 MAX_LAYERS = 1_000
+MAX_MANIFEST_BYTES = 16 * 2**20
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _SIMILARITIES = ("cosine", "dot")
@@ -85,8 +87,11 @@ class ModelManifest:
             ModelError: a file is missing, unreadable or other than the manifest says, or a model
                 takes its weights from a file that is not listed.
         """
+        bundled = self.folder.parent == _package() / "onnx"
         for name, expected in self.files.items():
             path = self.folder / name
+            if not bundled:  # installers may link what is in a package
+                check_inside(path, self.folder)
             digest = hashlib.sha256()
             try:
                 with path.open("rb") as stream:
@@ -214,7 +219,8 @@ def read_generator_manifest(folder: Path) -> GeneratorManifest:
 def _open(folder: Path) -> _Fields:
     path = folder / MANIFEST_FILE
     try:
-        row = read_json_object(path)
+        check_inside(path, None)
+        row = read_json_object(path, limit=MAX_MANIFEST_BYTES)
     except InputError as error:
         raise ModelError(f"not a model folder: {error}") from None
     return _Fields(path, row)
@@ -231,7 +237,7 @@ def _common(folder: Path, field: _Fields, *needed: str) -> dict[str, Any]:
         "folder": folder,
         "precision": field.text("precision"),
         "languages": field.texts("languages"),
-        "license": str(field.row.get("license") or "unknown"),
+        "license": field.text("license") if field.row.get("license") else "unknown",
         "source": field.mapping("source"),
         "files": field.files(*needed, TOKENIZER_FILE),
         "parity": field.mapping("parity"),
@@ -277,8 +283,12 @@ def find_model(name_or_folder: str | Path) -> Path:
     models that ship with the package.
 
     Raises:
+        InputError: it is no name and no path.
         ModelError: no such folder, no such name; the names at hand are listed.
     """
+    if not isinstance(name_or_folder, str | os.PathLike):
+        kind = type(name_or_folder).__name__
+        raise InputError(f"a model is given by its name or its folder, not by a {kind}")
     path = Path(name_or_folder)
     if isinstance(name_or_folder, Path) or path.name != str(name_or_folder):
         if not path.is_dir():
@@ -294,6 +304,11 @@ def find_model(name_or_folder: str | Path) -> Path:
         f"no model named {str(name_or_folder)!r}: at hand are {at_hand}; "
         f"or give the path of a model folder, or set {MODELS_VARIABLE}"
     )
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether it can only name a model at hand, and never leads to another folder."""
+    return name not in ("", ".", "..") and not {"/", "\\", "\0"} & set(name)
 
 
 def list_models() -> Iterator[Path]:
@@ -313,8 +328,12 @@ def list_models() -> Iterator[Path]:
 def model_roots() -> list[Path]:
     """Where model folders are looked for; bundled ones lie in the package, or beside a checkout."""
     roots = [Path(part) for part in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep) if part]
-    package = Path(__file__).resolve().parent.parent
+    package = _package()
     return [*roots, package / "onnx", package.parent / "onnx"]
+
+
+def _package() -> Path:
+    return Path(__file__).resolve().parent.parent
 
 
 class _Fields:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,9 @@ def check_threads(threads: int | None) -> None:
     Raises:
         InputError: it is not from 1 to 1024.
     """
-    if threads is not None and (isinstance(threads, bool) or not 1 <= threads <= MAX_THREADS):
+    if threads is None:
+        return
+    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
         raise InputError(f"threads is {threads!r}: give a number from 1 to {MAX_THREADS}")
 
 
@@ -78,11 +81,24 @@ def open_tokenizer(path: Path, *, max_length: int) -> Tokenizer:
     """
     from tokenizers import Tokenizer
 
-    try:
+    with tokenizer_errors(f"{path}: not a tokenizer that takes {max_length} tokens"):
         tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:
-        raise ModelError(f"{path}: not a tokenizer: {error}") from error
-    tokenizer.no_padding()
-    # Truncation by the tokenizer itself keeps the special tokens that close a text.
-    tokenizer.enable_truncation(max_length=max_length)
+        tokenizer.no_padding()
+        # Truncation by the tokenizer itself keeps the special tokens that close a text.
+        tokenizer.enable_truncation(max_length=max_length)
     return tokenizer
+
+
+@contextmanager
+def tokenizer_errors(what: str) -> Iterator[None]:
+    """Turn what *tokenizers* raises, panics of its Rust included, into errors of ours.
+
+    Raises:
+        ModelError: whatever was raised inside.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise ModelError(f"{what}: {error}") from error

@@ -51,11 +51,14 @@ class Answer(NamedTuple):
 def read_answer(completion: Any) -> Answer:
     """Read a chat completion, of whatever shape servers give it."""
     choices = getattr(completion, "choices", None)
-    if not choices:
+    if not isinstance(choices, list) or not choices:
         return Answer(None, refused=False, shown=str(completion)[:_SHOWN])
     choice = choices[0]
     message = getattr(choice, "message", None)
-    if getattr(message, "refusal", None) or choice.finish_reason == "content_filter":
+    if (
+        getattr(message, "refusal", None)
+        or getattr(choice, "finish_reason", None) == "content_filter"
+    ):
         return Answer(None, refused=True, shown="")
     content = getattr(message, "content", None)
     text = content if isinstance(content, str) else ""
@@ -69,7 +72,7 @@ def _queries_in(text: str) -> list[str] | None:
     for start in islice(openings, _MOST_OPENINGS):
         try:
             value, _ = decoder.raw_decode(text, start)
-        except (json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):  # no JSON, or a number of thousands of digits
             continue
         found = value.get("queries") if isinstance(value, dict) else value
         if isinstance(found, list) and all(isinstance(each, str) for each in found):

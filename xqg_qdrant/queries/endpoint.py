@@ -8,14 +8,13 @@ no message, log, side file or ``repr``.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import os
 import threading
 from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
+from xqg_qdrant.credentials import ApiKey, check_api_key, check_url, hide_keys, require_private
 from xqg_qdrant.errors import EndpointError, InputError
 from xqg_qdrant.languages import parse_languages
 from xqg_qdrant.queries.answers import FORMATS, SYSTEM, Answer, read_answer
@@ -67,6 +66,7 @@ class EndpointSource(Source):
         concurrency: requests at a time.
         max_retries: of a request that was throttled or failed, with the client's back-off.
         timeout: of a request, in seconds.
+        allow_insecure_api_key: send the key over plain HTTP to another machine too.
 
     Raises:
         InputError: an argument is wrong, the client is not installed, or the key would go over
@@ -89,6 +89,7 @@ class EndpointSource(Source):
         concurrency: int = CONCURRENCY,
         max_retries: int = MAX_RETRIES,
         timeout: float = TIMEOUT,
+        allow_insecure_api_key: bool = False,
     ) -> None:
         self.languages = parse_languages(languages)
         if not self.languages:
@@ -98,8 +99,12 @@ class EndpointSource(Source):
                 raise InputError(f"{name} is {value}: give a positive number")
         template = Template(PROMPT if prompt is None else prompt, (*FIELDS, COUNT))
         template.check_languages(self.languages)
-        self._key = os.environ.get(KEY_VARIABLE, "").strip()
-        host = _checked_host(url, has_key=bool(self._key))
+        self._key = check_api_key(
+            os.environ.get(KEY_VARIABLE),
+            name=f"the key of {KEY_VARIABLE}",
+            allow_insecure=allow_insecure_api_key,
+        )
+        host = _checked_host(url, self._key)
         self.name = f"{model} at {host}"
         self.window = max(1, 8 * concurrency // len(self.languages))
         self.configuration = {
@@ -223,8 +228,8 @@ class EndpointSource(Source):
                 usage = getattr(completion, "usage", None)
                 return _Asked(
                     read_answer(completion),
-                    getattr(usage, "prompt_tokens", None) or 0,
-                    getattr(usage, "completion_tokens", None) or 0,
+                    _count(getattr(usage, "prompt_tokens", None)),
+                    _count(getattr(usage, "completion_tokens", None)),
                 )
         assert refused is not None
         raise self._error(refused, passage) from None
@@ -264,7 +269,7 @@ class EndpointSource(Source):
         return EndpointError(f"{where}: {told}")
 
     def _without_key(self, text: str) -> str:
-        return text.replace(self._key, "***") if self._key else text
+        return hide_keys(text)
 
 
 class _Loop:
@@ -297,7 +302,7 @@ class _Loop:
         await last
 
 
-def _client(url: str, key: str, max_retries: int, timeout: float) -> Any:
+def _client(url: str, key: str | None, max_retries: int, timeout: float) -> Any:
     try:
         import openai
     except ImportError:
@@ -306,41 +311,22 @@ def _client(url: str, key: str, max_retries: int, timeout: float) -> Any:
         ) from None
     return openai.AsyncOpenAI(
         base_url=url,
-        api_key=key or "none",  # local servers want none, the client wants one
+        api_key=str(key or "none"),  # local servers want none, the client wants one
         max_retries=max_retries,
         timeout=timeout,
     )
 
 
-def _checked_host(url: str, *, has_key: bool) -> str:
+def _checked_host(url: str, key: ApiKey | None) -> str:
     """The host, and port, of a URL that the key may go to."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise InputError(f"the endpoint's URL is malformed: {error}") from None
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise InputError(
-            "give the endpoint's base URL alone, without user, password or query: it is kept in "
-            f"files; the key comes from {KEY_VARIABLE}"
-        )
-    if parts.scheme not in ("http", "https") or not host:
-        raise InputError(f"{url!r} is no URL: write http(s)://HOST/v1")
-    if parts.scheme == "http" and has_key and not _is_local(host):
-        raise InputError(
-            f"{url}: the key of {KEY_VARIABLE} would go to {host} unencrypted: use https, or "
-            f"unset {KEY_VARIABLE} if that server wants no key"
-        )
-    return host if port is None else f"{host}:{port}"
+    parts = check_url(url, example="https://HOST/v1")
+    require_private(parts, key, otherwise=f", or unset {KEY_VARIABLE} if no key is wanted there")
+    return str(parts.hostname) if parts.port is None else f"{parts.hostname}:{parts.port}"
 
 
-def _is_local(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _count(value: object) -> int:
+    """A number of tokens, 0 where a server says something else."""
+    return value if isinstance(value, int) and value >= 0 else 0
 
 
 def _is_content_filter(error: Any) -> bool:

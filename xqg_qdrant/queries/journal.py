@@ -12,11 +12,12 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from xqg_qdrant.corpus.checks import MAX_COUNT, check_whole
 from xqg_qdrant.corpus.jsonl import read_json_object
 from xqg_qdrant.corpus.writing import rename, write_json
 from xqg_qdrant.errors import InputError, StorageError, UnfinishedGeneration, XqgError
@@ -89,12 +90,21 @@ def read_journal(out: Path) -> Journal | None:
         return None
     try:
         row = read_json_object(path)
-        if row.pop("schema_version", None) != SCHEMA_VERSION:
+        version = row.pop("schema_version", None)
+        if version != SCHEMA_VERSION or isinstance(version, bool):
             raise ValueError("of another release")
+        if missing := {each.name for each in fields(Journal)} - row.keys():
+            raise ValueError(f"no field {min(missing)}")
         journal = Journal(**{**row, "tally": Tally.from_json(row["tally"])})
         if not 0 <= journal.done <= journal.total or journal.length < 0:
             raise ValueError(f"{journal.done} of {journal.total} passages done")
-        dict(journal.configuration)
+        numbers: dict[str, Any] = {
+            name: check_whole(getattr(journal, name), name, 0, MAX_COUNT)
+            for name in ("total", "done", "length")
+        }
+        if not isinstance(journal.passages, str) or not isinstance(journal.configuration, dict):
+            raise ValueError("passages or configuration")
+        journal = replace(journal, **numbers)
     except (InputError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise StorageError(f"{path} is damaged ({error}): {_RESTART}") from None
     return journal

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from xqg_qdrant.corpus.checks import MAX_QUERY_CHARS
+from xqg_qdrant.corpus.checks import MAX_COUNT, MAX_QUERY_CHARS, check_whole
 from xqg_qdrant.records import GeneratedQuery, Passage
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -64,13 +64,18 @@ class Tally:
         """From a JSON object.
 
         Raises:
-            KeyError, TypeError, ValueError: it is no tally.
+            KeyError, TypeError, InputError: it is no tally.
         """
+        for name in ("queries", "missing", "other"):
+            if not isinstance(row[name], dict):
+                raise TypeError(f"{name} is no object")
+            for count in row[name].values():
+                check_whole(count, name, 0, MAX_COUNT)
         return cls(
             queries=Counter(row["queries"]),
-            empty=int(row["empty"]),
-            duplicates=int(row["duplicates"]),
-            replaced=int(row["replaced"]),
+            empty=check_whole(row["empty"], "empty", 0, MAX_COUNT),
+            duplicates=check_whole(row["duplicates"], "duplicates", 0, MAX_COUNT),
+            replaced=check_whole(row["replaced"], "replaced", 0, MAX_COUNT),
             missing=Counter(row["missing"]),
             other=Counter(row["other"]),
         )
