@@ -161,6 +161,7 @@ def restore(
     envvar="QDRANT_FROM_API_KEY",
     show_envvar=True,
     metavar="KEY",
+    callback=options.checked_key,
     help="API key of the server to copy from; --api-key is for the one to copy to.",
 )
 @options.as_json

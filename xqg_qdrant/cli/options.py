@@ -67,7 +67,8 @@ def _note_insecure(ctx: click.Context, param: click.Parameter, value: bool) -> N
     ctx.meta[_INSECURE] = value
 
 
-def _checked_key(ctx: click.Context, param: click.Parameter, value: str | None) -> ApiKey | None:
+def checked_key(ctx: click.Context, param: click.Parameter, value: str | None) -> ApiKey | None:
+    """The callback of options that are API keys."""
     try:
         return check_api_key(value, allow_insecure=ctx.meta.get(_INSECURE, False))
     except InputError as error:
@@ -89,7 +90,7 @@ def api_key(command: Command) -> Command:
         envvar="QDRANT_API_KEY",
         show_envvar=True,
         metavar="KEY",
-        callback=_checked_key,
+        callback=checked_key,
         help="API key of a Qdrant server; better given by the environment.",
     )
     return key(allow(command))
