@@ -77,7 +77,7 @@ def test_killed_at_random_moments(
 
 
 KILL_AT = {
-    "before verifying": "ingestion.verify_sample = die",
+    "before verifying": "running.verify_sample = die",
     "before the swap": "EdgeEngine.change_aliases = die",
     "aliases written, not renamed": "writing.rename = die_for_aliases",
     "aliases renamed": "writing.rename = rename_and_die",
@@ -89,7 +89,7 @@ import os, shutil, signal, sys
 from xqg_qdrant import Client, Passage
 from xqg_qdrant.corpus import writing
 from xqg_qdrant.engine.edge import EdgeEngine
-from xqg_qdrant.loader import ingestion
+from xqg_qdrant.loader import ingestion, running
 folder, encoder, patch = sys.argv[1:]
 rename, delete, rmtree = writing.rename, EdgeEngine.delete, shutil.rmtree
 def die(*_, **__):

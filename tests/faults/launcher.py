@@ -25,11 +25,11 @@ from typing import Any
 STAGES = {
     "Staging.add_passages": "staging",
     "Staging.add_queries": "staging",
-    "_Run.prepare": "creating",
-    "_Run.load": "loading",
-    "_Run._checkpoint": "checkpoint",
+    "IngestRun.prepare": "creating",
+    "IngestRun.load": "loading",
+    "IngestRun._checkpoint": "checkpoint",
     "EdgeEngine.optimize": "optimizing",
-    "_Run._finish": "finishing",
+    "IngestRun._finish": "finishing",
     "Client.close": "closing",
 }
 """Functions whose steps, with those of what they call, make up a stage."""
@@ -94,10 +94,10 @@ def main() -> None:
     plan = json.loads(sys.argv[1])
     sys.argv = ["xqg", *sys.argv[2:]]
     from xqg_qdrant.cli import main as xqg
-    from xqg_qdrant.loader import ingestion
+    from xqg_qdrant.loader import running
 
     if "pace" in plan:
-        ingestion.CHECKPOINT_SECONDS = plan["pace"]
+        running.CHECKPOINT_SECONDS = plan["pace"]
     watch = Watch(plan)
     sys.settrace(watch.enter)
     try:

@@ -21,7 +21,7 @@ from xqg_qdrant.errors import (
     PartialIngest,
     UnfinishedIngest,
 )
-from xqg_qdrant.loader import IngestReport, ingest, ingestion
+from xqg_qdrant.loader import IngestReport, ingest, running
 from xqg_qdrant.loader.documents import read_manifest
 from xqg_qdrant.loader.replacing import rollback, set_alias
 
@@ -213,7 +213,7 @@ def test_what_does_not_verify_takes_no_name(
     with monkeypatch.context() as patch:
         patch.setattr(engine, "_upsert", lambda name, points: original(name, spoil(points)))
         if case == "missing":  # the loader's own count is not to notice it
-            patch.setattr(ingestion._Run, "_finish", _finish_blindly)
+            patch.setattr(running.IngestRun, "_finish", _finish_blindly)
         with pytest.raises(EngineError, match=f"{message}.*'c' stays as it was.*--restart"):
             build(10, layout="fused")
     assert (dump(engine), engine.aliases()) == (served, held)
