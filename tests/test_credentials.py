@@ -110,7 +110,9 @@ class Echo:
 def echo(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Echo]:
     # The policy as it is, without its waits.
     real = server.retrying
-    monkeypatch.setattr(server, "retrying", lambda: real().copy(sleep=lambda _: None))
+    monkeypatch.setattr(
+        server, "retrying", lambda **bounds: real(**bounds).copy(sleep=lambda _: None)
+    )
     running = Echo(request.param)
     yield running
     running.close()

@@ -25,7 +25,7 @@ from xqg_qdrant.errors import (
     UnfinishedIngest,
 )
 from xqg_qdrant.fusion import fuse
-from xqg_qdrant.loader import Progress, ingest, ingestion
+from xqg_qdrant.loader import Progress, ingest, running
 from xqg_qdrant.loader.documents import read_journal, read_manifest, read_statistics
 from xqg_qdrant.models.encoder import passage_text
 
@@ -311,7 +311,7 @@ def cut_off(
 def journal_lag(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Whether the journal is kept after every batch, or lags behind what is in."""
     seconds = 0.0 if request.param == "noted" else 3600.0
-    monkeypatch.setattr(ingestion, "CHECKPOINT_SECONDS", seconds)
+    monkeypatch.setattr(running, "CHECKPOINT_SECONDS", seconds)
     lag: str = request.param
     return lag
 

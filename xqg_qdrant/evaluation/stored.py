@@ -179,7 +179,10 @@ def read_stored(
         replace(trial, passages=pool, queries=additions, asked=asked),
         tuple(passages),
         queries,
-        tuple(read_lengths(engine, name) for name in names),
+        tuple(
+            read_lengths(engine, name) if manifest.hybrid else {}
+            for name, manifest in zip(names, manifests, strict=True)
+        ),
         manifests,
         met,
     )

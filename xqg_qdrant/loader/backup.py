@@ -282,7 +282,14 @@ class BackupSource(Source):
                 if point.id > part["last"] or point.id != point_id(payload["passage_id"]):
                     raise ValueError(f"id {point.id!r} does not belong here")
                 hit_from_payload(payload, 0.0)  # as a search will read it
-            except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            except (
+                ValueError,
+                TypeError,
+                KeyError,
+                AttributeError,
+                RecursionError,
+                CollectionMismatch,
+            ) as error:
                 raise InputError(f"{where}, line {row}: {error}") from None
             yield point
         if blob.left:

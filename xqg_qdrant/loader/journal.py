@@ -54,7 +54,12 @@ class Journal:
             journal = cls(**row)
             for name in ("batch_size", "total", "done"):
                 setattr(journal, name, check_whole(getattr(journal, name), name, 0, MAX_COUNT))
-            for name, kind in (("input", str), ("created", bool), ("complete", bool)):
+            for name, kind in (
+                ("input", str),
+                ("writer", str),
+                ("created", bool),
+                ("complete", bool),
+            ):
                 if not isinstance(getattr(journal, name), kind):
                     raise TypeError(f"{name} is {getattr(journal, name)!r}")
             if not 0 <= journal.done <= journal.total or journal.batch_size < 1:

@@ -106,6 +106,7 @@ _SCHEMAS: dict[str, Any] = {
             "done": _COUNT,
             "created": lambda value: isinstance(value, bool),
             "complete": lambda value: isinstance(value, bool),
+            "writer": lambda value: value is MISSING or isinstance(value, str),
         },
         closed=True,
     ),
