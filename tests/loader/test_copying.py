@@ -15,6 +15,8 @@ from tests.loader.test_ingestion import passages, queries
 from xqg_qdrant import Client, Encoder
 from xqg_qdrant.engine.base import Engine, Point
 from xqg_qdrant.engine.edge import EdgeEngine
+from xqg_qdrant.engine.server import ServerEngine
+from xqg_qdrant.engine.storage import Storage
 from xqg_qdrant.errors import (
     CollectionExists,
     CollectionMismatch,
@@ -94,6 +96,17 @@ def test_there_and_back_nothing_changes(
             )
     finally:
         home.delete("back")
+
+
+def test_what_only_a_cluster_has_stays_there(tmp_path: Path, tiny_encoder: Encoder) -> None:
+    with ServerEngine.local() as cluster, EdgeEngine(tmp_path) as folder:
+        spread = Storage(shards=6, replication_factor=2, hnsw_m=24)
+        ingest(cluster, "c", passages(9), queries(9), encoder=tiny_encoder, storage=spread)
+        copy(CollectionSource(cluster, "c"), folder, "c")
+        assert folder.storage("c") == spread.embeddable().resolved()
+        assert copy(CollectionSource(cluster, "c"), folder, "c").resumed_at == 9
+        copy(CollectionSource(folder, "c"), cluster, "back")
+        assert dump(cluster, "back") == dump(cluster, "c")
 
 
 def test_the_same_again_does_nothing_and_another_is_refused(

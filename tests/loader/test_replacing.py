@@ -12,6 +12,7 @@ from tests.tiny import build_encoder
 from xqg_qdrant import Encoder
 from xqg_qdrant.engine.base import Engine, Point
 from xqg_qdrant.engine.edge import EdgeEngine
+from xqg_qdrant.engine.storage import Storage
 from xqg_qdrant.errors import (
     CollectionExists,
     CollectionLocked,
@@ -99,6 +100,16 @@ def test_restart_builds_the_same_again(engine: Engine, build: Any) -> None:
     build(6, restart=True)
     assert engine.resolve("c") != before
     assert dump(engine) == dump(engine, "c.previous")
+
+
+def test_other_storage_is_another_collection(engine: Engine, build: Any) -> None:
+    build(6, storage=Storage(hnsw_m=8))
+    before = engine.resolve("c")
+    assert build(6).previous is None  # what is left open may be anything
+    assert engine.resolve("c") == before
+    assert build(6, storage=Storage(hnsw_m=12)).previous == "c.previous"
+    assert engine.resolve("c.previous") == before
+    assert engine.storage("c").hnsw_m == 12
 
 
 def test_rolling_back_and_forth(engine: Engine, build: Any) -> None:
