@@ -160,8 +160,15 @@ def check_stopped(ended: Ended, number: signal.Signals) -> None:
     if number == signal.SIGKILL:
         if ended.code not in (-signal.SIGKILL, 0):  # 0: it was through already
             raise Fault(f"{ended.words} after SIGKILL: {ended.told}")
-    elif ended.code:
+    elif ended.code and not _outside_the_work(ended, number):
         check_clear(ended)
+
+
+def _outside_the_work(ended: Ended, number: signal.Signals) -> bool:
+    """Whether it came when all was done but the telling: then signals do what they always do."""
+    if "Traceback" in ended.err or "Error:" in ended.err:
+        return False
+    return ended.code == -number or (number == signal.SIGINT and "Aborted!" in ended.err)
 
 
 def check_clear(ended: Ended) -> None:
