@@ -10,6 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -40,8 +41,16 @@ def _children(process: int | str = "self") -> list[int]:
     """The processes that a process has optimising for it."""
     found = []
     for thread in Path(f"/proc/{process}/task").iterdir():
-        found += [int(each) for each in (thread / "children").read_text().split()]
-    return [each for each in found if b"optimizing" in Path(f"/proc/{each}/cmdline").read_bytes()]
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+            found += [int(each) for each in (thread / "children").read_text().split()]
+    return [each for each in found if _optimizes(each)]
+
+
+def _optimizes(process: int) -> bool:
+    try:
+        return b"optimizing" in Path(f"/proc/{process}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):  # it has just ended
+        return False
 
 
 def _wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
