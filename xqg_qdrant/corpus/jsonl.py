@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 import sys
@@ -150,6 +151,11 @@ def decode_line(line: bytes, where: str) -> str:
         return line.decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise _not_utf8(where, error) from None
+
+
+def json_digest(value: object) -> str:
+    """The SHA-256 of a JSON value, 64 hex digits, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def read_json_object(path: Path, *, limit: int = MAX_JSON_BYTES) -> dict[str, Any]:

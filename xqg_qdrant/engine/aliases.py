@@ -7,14 +7,12 @@ the old names or the new ones, and no folder moves under a process that has it o
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from xqg_qdrant.corpus.jsonl import read_json_object
+from xqg_qdrant.corpus.jsonl import json_digest, read_json_object
 from xqg_qdrant.corpus.writing import write_json
 from xqg_qdrant.errors import CollectionLocked, InputError, StorageError
 
@@ -77,7 +75,7 @@ class AliasFile:
         except InputError as error:
             raise StorageError(f"{error}: the file is damaged; {self._fix()}") from None
         aliases = row.get("aliases")
-        if not isinstance(aliases, dict) or row.get("sha256") != _checksum(aliases):
+        if not isinstance(aliases, dict) or row.get("sha256") != json_digest(aliases):
             raise StorageError(
                 f"{self.path}: its checksum does not fit, the file is damaged; {self._fix()}"
             )
@@ -95,7 +93,7 @@ class AliasFile:
                 aliases.pop(alias, None)
                 if target is not None:
                     aliases[alias] = str(target)
-            write_json(self.path, {"sha256": _checksum(aliases), "aliases": aliases})
+            write_json(self.path, {"sha256": json_digest(aliases), "aliases": aliases})
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -120,7 +118,3 @@ class AliasFile:
             "it says which folder beside it a name stands for: remove it, and set each name again "
             "with 'xqg alias'"
         )
-
-
-def _checksum(aliases: Mapping[str, str]) -> str:
-    return hashlib.sha256(json.dumps(aliases, sort_keys=True).encode()).hexdigest()

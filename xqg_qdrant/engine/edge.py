@@ -26,6 +26,7 @@ from typing import IO, Any, ClassVar, Self
 
 import qdrant_edge as edge
 
+from xqg_qdrant.corpus.writing import rename
 from xqg_qdrant.engine.aliases import AliasFile, Pinned
 from xqg_qdrant.engine.base import CollectionInfo, Engine, Point, ScoredPoint
 from xqg_qdrant.engine.edge_errors import EnginePanic, guarded
@@ -37,7 +38,6 @@ from xqg_qdrant.engine.edge_files import (
     require_free,
     sealed,
     storage_errors,
-    sync_folder,
     take_lock,
     write_atomically,
 )
@@ -330,8 +330,7 @@ class EdgeEngine(Engine):
                 for key, value in documents.items():
                     write_atomically(hidden / _DOCUMENTS / f"{key}.json", sealed(value))
                 write_atomically(hidden / _DESCRIPTION, sealed(to_description(shape)))
-                hidden.rename(self.root / folder)
-                sync_folder(self.root)
+                rename(hidden, self.root / folder)
                 if folder != name:
                     self._aliases.change({name: folder})
             except OSError:

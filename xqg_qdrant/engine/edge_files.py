@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -13,7 +12,8 @@ from typing import IO, Any
 
 import portalocker
 
-from xqg_qdrant.corpus.jsonl import read_json_object
+from xqg_qdrant.corpus.jsonl import json_digest, read_json_object
+from xqg_qdrant.corpus.writing import rename
 from xqg_qdrant.engine.edge_errors import locked
 from xqg_qdrant.errors import InputError, StorageError
 
@@ -29,7 +29,7 @@ def storage_errors(action: str) -> Iterator[None]:
 
 def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
     """A JSON object with its checksum, for :func:`read_sealed`."""
-    return {"sha256": _checksum(value), "value": dict(value)}
+    return {"sha256": json_digest(value), "value": dict(value)}
 
 
 def read_sealed(path: Path, name: str, bare: str | None = None) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def read_sealed(path: Path, name: str, bare: str | None = None) -> dict[str, Any
     if bare in row:
         return row
     value = row.get("value")
-    if not isinstance(value, dict) or row.get("sha256") != _checksum(value):
+    if not isinstance(value, dict) or row.get("sha256") != json_digest(value):
         raise StorageError(
             f"{path}: its checksum does not fit. The file is damaged: {build_again(name)}"
         )
@@ -69,17 +69,7 @@ def write_atomically(path: Path, value: Mapping[str, Any]) -> None:
         json.dump(value, stream, ensure_ascii=False, indent=1)
         stream.flush()
         os.fsync(stream.fileno())
-    temporary.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Bring new names in a folder to the disk."""
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    rename(temporary, path)
 
 
 def identity(path: Path) -> tuple[int, int] | None:
@@ -129,7 +119,3 @@ def let_go(lock: IO[str]) -> None:
     with suppress(portalocker.LockException):
         portalocker.unlock(lock)
     lock.close()
-
-
-def _checksum(value: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -26,6 +26,7 @@ from typing import IO, Any
 import numpy as np
 
 from xqg_qdrant.collection import CollectionManifest, hit_from_payload, point_id
+from xqg_qdrant.corpus.jsonl import json_digest
 from xqg_qdrant.corpus.writing import replacing_binary
 from xqg_qdrant.engine.base import Point
 from xqg_qdrant.engine.vectors import AnyVector, Shape
@@ -131,7 +132,7 @@ def write_backup(
                 "documents": {key: dict(row) for key, row in source.documents.items()},
                 "parts": parts,
             }
-            sealed = {"sha256": _digest(index), "backup": index}
+            sealed = {"sha256": json_digest(index), "backup": index}
             _add(tar, INDEX, json.dumps(sealed, ensure_ascii=False).encode())
     return BackupReport(
         str(path), source.description, done, path.stat().st_size, hashed.digest.hexdigest()
@@ -202,7 +203,7 @@ class BackupSource(Source):
         try:
             sealed = json.loads(self._bytes(INDEX))
             index = sealed["backup"]
-            if sealed["sha256"] != _digest(index):
+            if sealed["sha256"] != json_digest(index):
                 raise self._bad(f"the checksum of its {INDEX} does not fit")
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise self._bad(f"its {INDEX} is not as it should be ({error})") from None
@@ -399,7 +400,3 @@ def _natural(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ValueError(f"{value!r} is no number of anything")
     return value
-
-
-def _digest(index: Any) -> str:
-    return hashlib.sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()

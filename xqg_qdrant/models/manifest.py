@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from xqg_qdrant.corpus.jsonl import read_json_object
+from xqg_qdrant.corpus.jsonl import json_digest, read_json_object
 from xqg_qdrant.errors import InputError, ModelError
 from xqg_qdrant.fusion import check_alpha
 from xqg_qdrant.models.external_data import check_external_data
@@ -78,7 +77,7 @@ class ModelManifest:
     def fingerprint(self) -> str:
         """64 hex digits that change with anything that changes what the model makes."""
         parts = {"files": dict(sorted(self.files.items())), **self._settings()}
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return json_digest(parts)
 
     def verify_files(self) -> None:
         """Check that each file is there and has its hash, and that models use no other files.
