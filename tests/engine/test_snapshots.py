@@ -181,7 +181,7 @@ def test_a_snapshot_is_sent_with_its_hash(
     path = tmp_path / "c.snapshot"
     path.write_bytes(DATA)
     with Snapshots(engine) as snapshots:
-        snapshots.upload(path, "c")
+        snapshots.upload(path, "c", hashlib.sha256(DATA).hexdigest())
         ((method, url, body, key),) = answers.requests
         assert (method, key) == ("POST", KEY)
         assert url == (
@@ -190,7 +190,7 @@ def test_a_snapshot_is_sent_with_its_hash(
         assert DATA in body
         assert b'name="snapshot"; filename="c.snapshot"' in body
         with pytest.raises(InputError, match="cannot be read"):
-            snapshots.upload(tmp_path / "absent", "c")
+            snapshots.upload(tmp_path / "absent", "c", MADE["checksum"])
 
 
 def test_other_engines_have_none(tmp_path: Path) -> None:

@@ -24,11 +24,7 @@ def _building(command: Command) -> Command:
         click.option(
             "--restart", is_flag=True, help="Begin a copy that was cut off again, from nothing."
         ),
-        click.option(
-            "--drop-previous",
-            is_flag=True,
-            help="With --replace: destroy a NAME.previous that is there already, at the end.",
-        ),
+        options.drop_previous,
         click.option(
             "--replace",
             is_flag=True,
@@ -37,11 +33,6 @@ def _building(command: Command) -> Command:
     ):
         command = option(command)
     return command
-
-
-def _check(replace: bool, drop_previous: bool) -> None:
-    if drop_previous and not replace:
-        raise click.UsageError("--drop-previous goes with --replace")
 
 
 @click.command()
@@ -125,7 +116,7 @@ def restore(
     Example:
       xqg restore wiki.xqg.tar --to http://localhost:6333 -c wiki
     """
-    _check(replace, drop_previous)
+    options.check_drop_previous(replace, drop_previous)
     with (
         options.interruptible(_AGAIN),
         Client(location, api_key=api_key) as client,
@@ -190,7 +181,7 @@ def push(
       xqg push --from ./library --to http://localhost:6333 -c wiki
       xqg push --from http://localhost:6333 --to ./library -c wiki --as wiki-copy
     """
-    _check(replace, drop_previous)
+    options.check_drop_previous(replace, drop_previous)
     with ExitStack() as stack:
         stack.enter_context(options.interruptible(_AGAIN))
         target = stack.enter_context(Client(location, api_key=api_key))

@@ -62,11 +62,7 @@ from xqg_qdrant.queries.side_file import read_side_file
     help="Build a new collection beside the one of that name, verify it, and let it take the name "
     "in one step. The old one serves until then, and is kept as NAME.previous.",
 )
-@click.option(
-    "--drop-previous",
-    is_flag=True,
-    help="With --replace: destroy a NAME.previous that is there already, at the end.",
-)
+@options.drop_previous
 @storage_options
 @click.option("--dry-run", is_flag=True, help="Check input and settings, write nothing.")
 @ray_options.ray
@@ -115,8 +111,7 @@ def ingest(
     """
     if passages == STDIN and queries == STDIN:
         raise click.UsageError("only one of PASSAGES and --queries can be standard input")
-    if drop_previous and not replace:
-        raise click.UsageError("--drop-previous goes with --replace")
+    options.check_drop_previous(replace, drop_previous)
     cluster = ray_options.cluster(ray, ray_workers, threads)
     if generator is None and queries is not None:
         generator = (read_side_file(queries) or {}).get("generator")

@@ -96,6 +96,23 @@ def api_key(command: Command) -> Command:
     return key(allow(command))
 
 
+drop_previous = click.option(
+    "--drop-previous",
+    is_flag=True,
+    help="With --replace: destroy a NAME.previous that is there already, at the end.",
+)
+
+
+def check_drop_previous(replace: bool, drop_previous: bool) -> None:
+    """Check that ``--drop-previous`` is not given alone.
+
+    Raises:
+        UsageError: it is.
+    """
+    if drop_previous and not replace:
+        raise click.UsageError("--drop-previous goes with --replace")
+
+
 threads = click.option(
     "--threads",
     type=click.IntRange(min=1),

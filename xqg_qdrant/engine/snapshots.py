@@ -98,10 +98,15 @@ class Snapshots:
                 log.warning("the snapshot %s is left on the server: %s", made["name"], error)
         return digest
 
-    def upload(self, path: Path, name: str) -> None:
+    def upload(self, path: Path, name: str, digest: str) -> None:
         """Make a collection from a snapshot; the server compares its hash before it uses it.
 
         It takes the place of a collection of that name: give one that there is none of.
+
+        Args:
+            path: of the file.
+            name: of the collection.
+            digest: the SHA-256 of the file, 64 hex digits.
 
         Raises:
             InputError: the file cannot be read.
@@ -109,8 +114,6 @@ class Snapshots:
         """
         try:
             with path.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-                stream.seek(0)
                 self._json(
                     "POST",
                     f"{_of(name)}/snapshots/upload",

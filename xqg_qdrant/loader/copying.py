@@ -7,7 +7,6 @@ off goes on when the same is called again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from abc import ABC, abstractmethod
@@ -19,6 +18,7 @@ from uuid import UUID
 import numpy as np
 
 from xqg_qdrant.collection import KEYWORD_INDEXES
+from xqg_qdrant.corpus.jsonl import json_digest
 from xqg_qdrant.engine.base import Engine, Point
 from xqg_qdrant.engine.storage import STORAGE, Storage
 from xqg_qdrant.engine.vectors import AnyVector, Shape
@@ -26,7 +26,7 @@ from xqg_qdrant.errors import CollectionExists, EngineError, InputError, Partial
 from xqg_qdrant.lexical import SparseVector
 from xqg_qdrant.loader.documents import BUILD, COPY, STATISTICS, read_manifest
 from xqg_qdrant.loader.journal import JOURNAL, Journal
-from xqg_qdrant.loader.replacing import Replacement
+from xqg_qdrant.loader.replacing import Replacement, check_flags
 from xqg_qdrant.records import Progress
 
 SAMPLE = 32
@@ -60,7 +60,7 @@ class Source(ABC):
     def fingerprint(self) -> str:
         """64 hex digits that change when the collection is loaded anew or added to."""
         row = [self.shape.names, self.documents, self.total]
-        return hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()
+        return json_digest(row)
 
 
 class CollectionSource(Source):
@@ -147,8 +147,7 @@ def copy(
         EngineError: the copy is not the same as its source.
     """
     began = time.monotonic()
-    if drop_previous and not replace:
-        raise InputError("drop_previous goes with replace: nothing else drops a collection")
+    check_flags(replace=replace, drop_previous=drop_previous)
     if not replace and engine.exists(name):
         if differing := difference(source, engine, engine.resolve(name)):
             raise CollectionExists(

@@ -28,7 +28,7 @@ from xqg_qdrant.loader.encoding import (
     encode_here,
 )
 from xqg_qdrant.loader.journal import Journal
-from xqg_qdrant.loader.replacing import Replacement, build_key, holds
+from xqg_qdrant.loader.replacing import Replacement, build_key, check_flags, holds
 from xqg_qdrant.loader.report import IngestReport
 from xqg_qdrant.loader.running import IngestRun
 from xqg_qdrant.models.encoder import Encoder
@@ -108,8 +108,7 @@ def ingest(
     batch_size = check_whole(batch_size, "batch_size", 1, MAX_BATCH_SIZE)
     if generator is not None and generator != "":
         check_text(generator, "generator", limit=MAX_QUERY_CHARS)
-    if drop_previous and not replace:
-        raise InputError("drop_previous goes with replace: nothing else drops a collection")
+    check_flags(replace=replace, drop_previous=drop_previous)
     extra_languages = parse_languages(languages)
     storage = Storage() if storage is None else storage
     if not isinstance(storage, Storage):
@@ -151,8 +150,9 @@ def ingest(
             )
         # Whatever name moves meanwhile, this run stays with its collection.
         target = engine.resolve(collection) if plan is None else plan.target
-        run = IngestRun(engine, target, staging, manifest, storage, journal, progress)
-        run.reload = reload
+        run = IngestRun(
+            engine, target, staging, manifest, storage, journal, progress, reload=reload
+        )
         resumed_at, previous, points = 0, None, 0
         if dry_run:
             if engine.exists(target) and not (plan and (restart or plan.in_place)):

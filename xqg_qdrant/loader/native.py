@@ -13,7 +13,7 @@ from xqg_qdrant.errors import CollectionExists, CollectionMismatch, InputError
 from xqg_qdrant.loader.backup import BackupReport
 from xqg_qdrant.loader.copying import CopyReport
 from xqg_qdrant.loader.documents import BUILD, read_manifest
-from xqg_qdrant.loader.replacing import Replacement
+from xqg_qdrant.loader.replacing import Replacement, check_flags
 from xqg_qdrant.records import Progress
 
 SUFFIX = ".snapshot"
@@ -64,23 +64,23 @@ def upload_snapshot(
         EngineError: the server refused.
     """
     began = time.monotonic()
-    if drop_previous and not replace:
-        raise InputError("drop_previous goes with replace: nothing else drops a collection")
+    check_flags(replace=replace, drop_previous=drop_previous)
     with Snapshots(engine) as snapshots:
         if engine.exists(name) and not replace:
             raise CollectionExists(
                 f"collection {name!r} at {engine.location} exists already: restore under another "
                 "name, or let it take this one with --replace (replace=True)"
             )
+        digest = _digest(path)
         plan = Replacement.plan(
             engine,
             name,
-            f"snapshot:{_digest(path)}",
+            f"snapshot:{digest}",
             lambda live: False,
             restart=restart,
             drop_previous=drop_previous,
         )
-        snapshots.upload(path, plan.target)
+        snapshots.upload(path, plan.target, digest)
     try:
         read_manifest(engine, plan.target)
     except CollectionMismatch:

@@ -134,6 +134,16 @@ class Replacement:
         return previous if previous in changes else None
 
 
+def check_flags(*, replace: bool, drop_previous: bool) -> None:
+    """Check what a user asks to be done with the collection that has the name.
+
+    Raises:
+        InputError: ``drop_previous`` without ``replace``.
+    """
+    if drop_previous and not replace:
+        raise InputError("drop_previous goes with replace: nothing else drops a collection")
+
+
 def build_key(manifest: CollectionManifest, storage: Storage, journal: Journal) -> str:
     """Changes with any change of input or settings."""
     row = [_compared(manifest), storage.resolved().to_json(), journal.input, journal.batch_size]

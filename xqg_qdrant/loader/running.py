@@ -71,6 +71,8 @@ class IngestRun:
         storage: Storage,
         journal: Journal,
         progress: Callable[[Progress], None] | None,
+        *,
+        reload: bool = True,
     ) -> None:
         self.engine = engine
         self.name = name
@@ -79,7 +81,7 @@ class IngestRun:
         self.storage = storage
         self.journal = journal
         self.progress = progress
-        self.reload = True
+        self.reload = reload
         self.lexical: Lexical | None = None
         self.truncated_passages = 0
         self.truncated_queries = 0
@@ -191,6 +193,8 @@ class IngestRun:
             self._tell("loading")
             left = self.staging.batches(self.journal.batch_size, skip=self.journal.done)
             for batch, vectors in encode(left):
+                self.truncated_passages += vectors.truncated_passages
+                self.truncated_queries += vectors.truncated_queries
                 points = self._points(batch, vectors)
                 self.engine.ensure_space(self.name, _point_bytes(points))
                 self.engine.upsert(self.name, points)
@@ -223,12 +227,11 @@ class IngestRun:
             EngineError: it does not hold what went in; the name stands for what it did before.
         """
         self._tell("verifying")
-        total, cut = self.journal.total, (self.truncated_passages, self.truncated_queries)
+        total = self.journal.total
         places = sorted({row * total // SAMPLE for row in range(SAMPLE)})
         chosen = [next(self.staging.batches(1, skip=place))[0] for place in places]
         vectors = encode_texts(encoder, *batch_texts(chosen))
         sample = list(zip(chosen, self._points(chosen, vectors), strict=True))
-        self.truncated_passages, self.truncated_queries = cut  # counted already
         try:
             if (count := self.engine.count(self.name)) != total:
                 raise Differing(f"it holds {count:,} points, {total:,} passages were loaded")
@@ -241,8 +244,6 @@ class IngestRun:
             ) from error
 
     def _points(self, batch: list[Augmented], vectors: BatchVectors) -> list[Point]:
-        self.truncated_passages += vectors.truncated_passages
-        self.truncated_queries += vectors.truncated_queries
         encodings = Encodings(
             vectors.passages,
             vectors.queries,
