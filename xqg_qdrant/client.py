@@ -171,35 +171,33 @@ class Client(Operations):
             ModelError: the encoder cannot be loaded.
             RayError: the Ray cluster cannot be reached.
         """
-        self._manifests.pop(check_collection_name(collection), None)
-        encoder = self._ingest_encoder()
-        report = ingest(
-            self._engine,
-            collection,
-            read_passages(passages)
-            if isinstance(passages, str | os.PathLike)
-            else _checked(passages, Passage, check_passage, "passage"),
-            read_queries(queries)
-            if isinstance(queries, str | os.PathLike)
-            else _checked(queries, GeneratedQuery, check_query, "query"),
-            encoder=encoder,
-            encoding=None if ray is None or dry_run else self._encoding(encoder, ray),
-            layout=layout,
-            hybrid=hybrid,
-            alpha=alpha,
-            languages=languages,
-            generator=generator,
-            storage=storage,
-            batch_size=batch_size,
-            restart=restart,
-            replace=replace,
-            drop_previous=drop_previous,
-            dry_run=dry_run,
-            reload=reload,
-            progress=progress,
-        )
-        self._manifests.pop(collection, None)  # its name may have moved
-        return report
+        with self._forgetting(collection):
+            encoder = self._ingest_encoder()
+            return ingest(
+                self._engine,
+                collection,
+                read_passages(passages)
+                if isinstance(passages, str | os.PathLike)
+                else _checked(passages, Passage, check_passage, "passage"),
+                read_queries(queries)
+                if isinstance(queries, str | os.PathLike)
+                else _checked(queries, GeneratedQuery, check_query, "query"),
+                encoder=encoder,
+                encoding=None if ray is None or dry_run else self._encoding(encoder, ray),
+                layout=layout,
+                hybrid=hybrid,
+                alpha=alpha,
+                languages=languages,
+                generator=generator,
+                storage=storage,
+                batch_size=batch_size,
+                restart=restart,
+                replace=replace,
+                drop_previous=drop_previous,
+                dry_run=dry_run,
+                reload=reload,
+                progress=progress,
+            )
 
     def default_alpha(self, layout: str = DEFAULT_LAYOUT, *, hybrid: bool = False) -> float:
         """What ingesting takes for alpha: the encoder's for the layout, or else the layout's."""
@@ -386,13 +384,13 @@ class Client(Operations):
         Raises:
             CollectionNotFound: there is none of that name.
         """
-        self._manifests.pop(check_collection_name(collection), None)
-        self._engine.delete(collection)
+        with self._forgetting(collection):
+            self._engine.delete(collection)
 
     @contextmanager
     def _forgetting(self, collection: str) -> Iterator[None]:
         """Before and after a change that may move the name, or alter the manifest."""
-        self._manifests.pop(collection, None)
+        self._manifests.pop(check_collection_name(collection), None)
         try:
             yield
         finally:
@@ -401,7 +399,8 @@ class Client(Operations):
     def _manifest(self, collection: str) -> tuple[str, CollectionManifest, float]:
         """What a name stands for, its manifest, and how many queries its vectors sum on average.
 
-        Looked up every few seconds at most.
+        Looked up every few seconds at most; the last, which hybrid search alone needs, is 0 where
+        the collection is not hybrid.
         """
         check_collection_name(collection)
         known = self._manifests.get(collection)
@@ -409,7 +408,9 @@ class Client(Operations):
             self._engine.require(collection)
             real = self._engine.resolve(collection)
             manifest = read_manifest(self._engine, real)
-            mean = mean_queries(manifest, read_statistics(self._engine, real))
+            mean = 0.0
+            if manifest.hybrid:
+                mean = mean_queries(manifest, read_statistics(self._engine, real))
             known = (time.monotonic(), real, manifest, mean)
             self._manifests[collection] = known
         return known[1:]

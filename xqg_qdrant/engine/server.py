@@ -231,10 +231,9 @@ class ServerEngine(Engine):
     def documents(self, name: str) -> dict[str, dict[str, Any]]:
         """All JSON objects kept with the collection, by their keys."""
         self.require(name)
-        metadata = self._call(lambda: self._client.get_collection(name)).config.metadata
         return {
             key.removeprefix(_DOCUMENT_PREFIX): dict(value)
-            for key, value in sorted((metadata or {}).items())
+            for key, value in sorted(self._metadata(name).items())
             if key.startswith(_DOCUMENT_PREFIX) and isinstance(value, dict)
         }
 
