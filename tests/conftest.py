@@ -107,6 +107,19 @@ def xquad_r_folder() -> Path:
 
 
 @pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The policy of retries as it is, with the waits noted instead of waited."""
+    from xqg_qdrant.engine import server, server_calls
+
+    waits: list[float] = []
+    real = server_calls.retrying
+    monkeypatch.setattr(
+        server, "retrying", lambda **bounds: real(**bounds).copy(sleep=waits.append)
+    )
+    return waits
+
+
+@pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 64 MiB, to be grown by remounting; needs the right to mount one."""
     folder = tmp_path / "small"

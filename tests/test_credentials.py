@@ -107,12 +107,7 @@ class Echo:
 
 
 @pytest.fixture(params=[400, 401, 503])
-def echo(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Echo]:
-    # The policy as it is, without its waits.
-    real = server.retrying
-    monkeypatch.setattr(
-        server, "retrying", lambda **bounds: real(**bounds).copy(sleep=lambda _: None)
-    )
+def echo(request: pytest.FixtureRequest, quick: list[float]) -> Iterator[Echo]:
     running = Echo(request.param)
     yield running
     running.close()

@@ -21,9 +21,9 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-import tenacity
 from qdrant_client import QdrantClient
 
+from tests.faults.upstream import described
 from xqg_qdrant.engine import open_engine, server, server_calls
 from xqg_qdrant.engine.base import Point
 from xqg_qdrant.engine.server import ServerEngine
@@ -96,19 +96,6 @@ def script() -> Iterator[Script]:
     yield script
     http.shutdown()
     http.server_close()
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The policy as it is, with the waits noted instead of waited."""
-    waits: list[float] = []
-    real = server_calls.retrying
-
-    def retrying(**bounds: Any) -> tenacity.Retrying:
-        return real(**bounds).copy(sleep=waits.append)
-
-    monkeypatch.setattr(server, "retrying", retrying)
-    return waits
 
 
 @pytest.fixture
@@ -204,26 +191,7 @@ def test_a_connection_cut_off_is_tried_again(quick: list[float]) -> None:
 def created_as(script: Script) -> dict[str, Any]:
     """A collection as the server would describe it, with the metadata that the last PUT brought."""
     sent = next(body for (method, _, _), body in script.told if method == "PUT")
-    return {
-        **OK,
-        "result": {
-            "status": "green",
-            "optimizer_status": "ok",
-            "segments_count": 1,
-            "config": {
-                "params": {},
-                "hnsw_config": {"m": 16, "ef_construct": 100, "full_scan_threshold": 10_000},
-                "optimizer_config": {
-                    "deleted_threshold": 0.2,
-                    "vacuum_min_vector_number": 1000,
-                    "default_segment_number": 0,
-                    "flush_interval_sec": 5,
-                },
-                "metadata": sent["metadata"],
-            },
-            "payload_schema": {},
-        },
-    }
+    return described({}, sent["metadata"])
 
 
 ABSENT = {**OK, "result": {"exists": False}}

@@ -19,7 +19,6 @@ from typing import Any
 
 import grpc
 import pytest
-import tenacity
 from qdrant_client import QdrantClient
 
 from tests.behaviour.conftest import Run, write_corpus
@@ -89,19 +88,6 @@ def behind() -> Iterator[Upstream]:
 def proxy(behind: Upstream) -> Iterator[HttpProxy]:
     with HttpProxy(behind.url) as running:
         yield running
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The policy as it is, with the waits noted instead of waited."""
-    waits: list[float] = []
-    real = server_calls.retrying
-
-    def retrying(**bounds: Any) -> tenacity.Retrying:
-        return real(**bounds).copy(sleep=waits.append)
-
-    monkeypatch.setattr(server, "retrying", retrying)
-    return waits
 
 
 @pytest.fixture
