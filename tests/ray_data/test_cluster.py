@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import signal
 import socket
 import subprocess
@@ -136,6 +138,22 @@ def test_the_own_handler_of_signals_stays(ray_address: str) -> None:
         assert (connection.workers, connection.threads) == (2, 1)
     finally:
         connection.close()
+
+
+def test_quiet_is_ray_and_not_who_listens_to_it(ray_address: str) -> None:
+    log = logging.getLogger("ray.data")
+    heard = io.StringIO()
+    own = logging.StreamHandler(heard)
+    Connection.open(RayCluster(ray_address)).close()  # Ray has its handlers from here on
+    log.addHandler(own)
+    try:
+        Connection.open(RayCluster(ray_address, quiet=True)).close()
+        levels = {handler.name: handler.level for handler in log.handlers}
+        assert levels["console"] > logging.CRITICAL
+        log.warning("a warning of Ray's")
+    finally:
+        log.removeHandler(own)
+    assert heard.getvalue() == "a warning of Ray's\n"
 
 
 def test_as_many_workers_as_there_are_cpus_for(ray_address: str) -> None:

@@ -259,7 +259,7 @@ def _own_signals() -> Iterator[None]:
 def _quiet() -> Iterator[None]:
     """Keep Ray from standard error, for good: what its messages mean is told by our errors."""
     for handler in logging.getLogger("ray.data").handlers:
-        if isinstance(handler, logging.StreamHandler):  # those to files stay
+        if handler.name == "console":  # Ray's; those to files, and an application's own, stay
             handler.setLevel(logging.CRITICAL + 1)
     name = "RAY_BACKEND_LOG_LEVEL"
     if name in os.environ:
