@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +11,8 @@ from typing import Any, ClassVar
 
 from xqg_qdrant.corpus.jsonl import json_digest, read_json_object
 from xqg_qdrant.errors import InputError, ModelError
-from xqg_qdrant.fusion import check_alpha
 from xqg_qdrant.models.external_data import check_external_data
+from xqg_qdrant.models.fields import Fields
 from xqg_qdrant.models.files import check_inside
 
 MANIFEST_FILE = "manifest.json"
@@ -31,7 +30,6 @@ MAX_LENGTH = 65_536
 MAX_LAYERS = 1_000
 MAX_MANIFEST_BYTES = 16 * 2**20
 
-_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _SIMILARITIES = ("cosine", "dot")
 
 
@@ -215,17 +213,17 @@ def read_generator_manifest(folder: Path) -> GeneratorManifest:
     return _generator_manifest(folder, field)
 
 
-def _open(folder: Path) -> _Fields:
+def _open(folder: Path) -> Fields:
     path = folder / MANIFEST_FILE
     try:
         check_inside(path, None)
         row = read_json_object(path, limit=MAX_MANIFEST_BYTES)
     except InputError as error:
         raise ModelError(f"not a model folder: {error}") from None
-    return _Fields(path, row)
+    return Fields(path, row)
 
 
-def _common(folder: Path, field: _Fields, *needed: str) -> dict[str, Any]:
+def _common(folder: Path, field: Fields, *needed: str) -> dict[str, Any]:
     if (version := field.whole("schema_version", 1, 10**6)) != SCHEMA_VERSION:
         raise ModelError(
             f"{field.path}: manifest version {version}, this release reads {SCHEMA_VERSION}: "
@@ -243,7 +241,7 @@ def _common(folder: Path, field: _Fields, *needed: str) -> dict[str, Any]:
     }
 
 
-def _encoder_manifest(folder: Path, field: _Fields) -> EncoderManifest:
+def _encoder_manifest(folder: Path, field: Fields) -> EncoderManifest:
     common = _common(folder, field, MODEL_FILE)
     similarity = field.text("similarity")
     if similarity not in _SIMILARITIES:
@@ -253,14 +251,14 @@ def _encoder_manifest(folder: Path, field: _Fields) -> EncoderManifest:
         dimension=field.whole("dimension", 1, MAX_DIMENSION),
         similarity=similarity,
         pooling=field.text("pooling"),
-        query=field.text_kind("query"),
-        passage=field.text_kind("passage"),
+        query=_text_kind(field.inner("query")),
+        passage=_text_kind(field.inner("passage")),
         pad_token_id=field.whole("pad_token_id", 0, 2**31),
         alphas=field.alphas("alphas"),
     )
 
 
-def _generator_manifest(folder: Path, field: _Fields) -> GeneratorManifest:
+def _generator_manifest(folder: Path, field: Fields) -> GeneratorManifest:
     common = _common(folder, field, ENCODER_FILE, DECODER_FILE)
     vocabulary = field.whole("vocabulary_size", 2, 2**31)
     return GeneratorManifest(
@@ -273,6 +271,10 @@ def _generator_manifest(folder: Path, field: _Fields) -> GeneratorManifest:
         eos_token_id=field.whole("eos_token_id", 0, vocabulary - 1),
         decoder_start_token_id=field.whole("decoder_start_token_id", 0, vocabulary - 1),
     )
+
+
+def _text_kind(fields: Fields) -> TextKind:
+    return TextKind(fields.text("prefix", default=""), fields.whole("max_length", 2, MAX_LENGTH))
 
 
 def find_model(name_or_folder: str | Path) -> Path:
@@ -333,97 +335,3 @@ def model_roots() -> list[Path]:
 
 def _package() -> Path:
     return Path(__file__).resolve().parent.parent
-
-
-class _Fields:
-    """Typed access to the fields of a manifest, with errors that name file and field."""
-
-    def __init__(self, path: Path, row: Mapping[str, Any]) -> None:
-        self.path = path
-        self.row = row
-
-    def text(self, name: str) -> str:
-        value = self.row.get(name)
-        if not _is_text(value) or not value:
-            raise ModelError(f"{self.path}: {name!r} must be a non-empty string, not {value!r}")
-        return str(value)
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        value = self.row.get(name)
-        if value is None:
-            return ()
-        if not isinstance(value, list) or not all(_is_text(each) for each in value):
-            raise ModelError(f"{self.path}: {name!r} must be a list of strings")
-        return tuple(value)
-
-    def require_kind(self, wanted: str) -> None:
-        if (kind := self.text("kind")) != wanted:
-            article = "an" if wanted[0] in "aeiou" else "a"
-            raise ModelError(
-                f"{self.path}: this is a model of kind {kind!r}, {article} {wanted} is wanted"
-            )
-
-    def whole(self, name: str, low: int, high: int) -> int:
-        return self._whole(self.row.get(name), name, low, high)
-
-    def mapping(self, name: str) -> Mapping[str, Any]:
-        value = self.row.get(name)
-        if value is None:
-            return {}
-        if not isinstance(value, dict):
-            raise ModelError(f"{self.path}: {name!r} must be an object")
-        return value
-
-    def text_kind(self, name: str) -> TextKind:
-        value = self.mapping(name)
-        prefix = value.get("prefix", "")
-        if not _is_text(prefix):
-            raise ModelError(f"{self.path}: '{name}.prefix' must be a string")
-        length = self._whole(value.get("max_length"), f"{name}.max_length", 2, MAX_LENGTH)
-        return TextKind(prefix, length)
-
-    def alphas(self, name: str) -> dict[str, dict[str, float]]:
-        found: dict[str, dict[str, float]] = {}
-        for layout, sides in self.mapping(name).items():
-            if not isinstance(sides, dict) or not sides.keys() <= {"dense", "hybrid"}:
-                raise ModelError(
-                    f"{self.path}: '{name}.{layout}' must be an object of 'dense' and 'hybrid'"
-                )
-            try:
-                found[layout] = {side: check_alpha(alpha) for side, alpha in sides.items()}
-            except InputError as error:
-                raise ModelError(f"{self.path}: '{name}.{layout}': {error}") from None
-        return found
-
-    def files(self, *needed: str) -> dict[str, str]:
-        hashes: dict[str, str] = {}
-        for name, entry in self.mapping("files").items():
-            # A manifest may come from anywhere: it must not make us read outside its folder.
-            if name in ("", ".", "..") or "/" in name or "\\" in name or not name.isprintable():
-                raise ModelError(f"{self.path}: {name!r} is not the plain name of a file")
-            digest = entry.get("sha256") if isinstance(entry, dict) else entry
-            if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
-                raise ModelError(f"{self.path}: 'files.{name}' has no sha256")
-            hashes[name] = digest.lower()
-        for name in needed:
-            if name not in hashes:
-                raise ModelError(f"{self.path}: 'files' does not list {name}")
-        return hashes
-
-    def _whole(self, value: object, name: str, low: int, high: int) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise ModelError(
-                f"{self.path}: {name!r} must be a whole number from {low} to {high}, not {value!r}"
-            )
-        return value
-
-
-def _is_text(value: object) -> bool:
-    """Whether it is a string without lone surrogates, which no file name or tokenizer takes."""
-    if not isinstance(value, str):
-        return False
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
