@@ -42,9 +42,9 @@ import numpy as np
 from xqg_qdrant import Client, Encoder, GeneratedQuery, Passage, Storage
 from xqg_qdrant.collection import KEYWORD_INDEXES
 from xqg_qdrant.corpus.jsonl import read_passages, read_queries
-from xqg_qdrant.engine.base import Point, ScoredPoint
 from xqg_qdrant.engine.edge import EdgeEngine
 from xqg_qdrant.engine.edge_models import to_config, to_point
+from xqg_qdrant.engine.points import Point, ScoredPoint
 from xqg_qdrant.loader import ingest
 from xqg_qdrant.models.encoder import Encoded, passage_text
 

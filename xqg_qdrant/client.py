@@ -15,8 +15,10 @@ from xqg_qdrant.collection import CollectionManifest, CollectionReport, hit_from
 from xqg_qdrant.corpus.checks import MAX_QUERY_CHARS, check_passage, check_query, check_text
 from xqg_qdrant.corpus.jsonl import read_passages, read_queries
 from xqg_qdrant.engine import open_engine
-from xqg_qdrant.engine.base import Engine, ScoredPoint, check_collection_name
+from xqg_qdrant.engine.base import Engine
 from xqg_qdrant.engine.filters import parse_filters
+from xqg_qdrant.engine.names import check_collection_name
+from xqg_qdrant.engine.points import ScoredPoint
 from xqg_qdrant.engine.storage import Storage
 from xqg_qdrant.errors import (
     CollectionMismatch,

@@ -8,7 +8,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xqg_qdrant.engine.base import Engine, check_collection_name
+from xqg_qdrant.engine.base import Engine
+from xqg_qdrant.engine.names import check_collection_name
 from xqg_qdrant.errors import InputError
 from xqg_qdrant.loader.backup import BackupReport, BackupSource, check_target, write_backup
 from xqg_qdrant.loader.copying import CollectionSource, CopyReport, copy

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from xqg_qdrant import GeneratedQuery, InputError, ModelError, Passage, XqgError
-from xqg_qdrant.engine.base import Point
+from xqg_qdrant.engine.points import Point
 from xqg_qdrant.errors import CollectionMismatch, CollectionNotFound
 from xqg_qdrant.lexical import SparseVector
 

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from xqg_qdrant import Client, Encoder, GeneratedQuery, InputError, Passage
 from xqg_qdrant.collection import point_id
-from xqg_qdrant.engine.base import Engine, Point
+from xqg_qdrant.engine.base import Engine
 from xqg_qdrant.engine.edge import EdgeEngine
 from xqg_qdrant.engine.filters import parse_filters
+from xqg_qdrant.engine.points import Point
 from xqg_qdrant.engine.server import ServerEngine
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=40)

@@ -33,8 +33,9 @@ from tests.bad_input.rows import (
 from tests.engine.conftest import ENGINES, open_named
 from xqg_qdrant import Client, Encoder, GeneratedQuery, InputError, Passage
 from xqg_qdrant.cli import main
-from xqg_qdrant.engine.base import Engine, Point
+from xqg_qdrant.engine.base import Engine
 from xqg_qdrant.engine.edge import EdgeEngine
+from xqg_qdrant.engine.points import Point
 
 PASSAGES = [
     Passage("nile", "The Nile flows north.", "Nile", "en", {"km": 6650}),

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from xqg_qdrant.engine import aliases
-from xqg_qdrant.engine.aliases import AliasFile, Pinned, base_of, listed
+from xqg_qdrant.engine.aliases import AliasFile
 from xqg_qdrant.engine.base import Engine
 from xqg_qdrant.engine.edge import EdgeEngine
+from xqg_qdrant.engine.names import Pinned, base_of, listed
 from xqg_qdrant.errors import CollectionLocked, CollectionNotFound, EngineError, StorageError
 
 

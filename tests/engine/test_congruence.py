@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from tests.engine.conftest import ENGINES, open_named
-from xqg_qdrant.engine.base import Engine, Point
+from xqg_qdrant.engine.base import Engine
 from xqg_qdrant.engine.filters import parse_filters
+from xqg_qdrant.engine.points import Point
 from xqg_qdrant.errors import CollectionExists, CollectionNotFound, InputError
 
 DIMENSIONS = {"passage": 24, "fused-sw": 24}

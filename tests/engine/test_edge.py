@@ -16,9 +16,9 @@ import pytest
 import qdrant_edge
 
 from xqg_qdrant.engine import open_engine
-from xqg_qdrant.engine.base import Point
 from xqg_qdrant.engine.edge import EdgeEngine
 from xqg_qdrant.engine.edge_errors import guarded
+from xqg_qdrant.engine.points import Point
 from xqg_qdrant.errors import CollectionLocked, EngineError, InputError, StorageError
 
 ONES = np.ones(4, dtype=np.float32)

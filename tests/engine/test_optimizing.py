@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xqg_qdrant.engine.base import Point
 from xqg_qdrant.engine.edge import EdgeEngine
+from xqg_qdrant.engine.points import Point
 from xqg_qdrant.engine.storage import Storage
 from xqg_qdrant.errors import CollectionLocked, EngineError, XqgError
 from xqg_qdrant.loader import ingestion

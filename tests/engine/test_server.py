@@ -25,7 +25,7 @@ from qdrant_client import QdrantClient
 
 from tests.faults.upstream import described
 from xqg_qdrant.engine import open_engine, server, server_calls
-from xqg_qdrant.engine.base import Point
+from xqg_qdrant.engine.points import Point
 from xqg_qdrant.engine.server import ServerEngine
 from xqg_qdrant.engine.vectors import Shape
 from xqg_qdrant.errors import (

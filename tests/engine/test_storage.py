@@ -14,8 +14,9 @@ from qdrant_client import QdrantClient
 
 from tests.engine.conftest import open_named
 from xqg_qdrant.engine import storage as storage_module
-from xqg_qdrant.engine.base import Engine, Point
+from xqg_qdrant.engine.base import Engine
 from xqg_qdrant.engine.edge import EdgeEngine
+from xqg_qdrant.engine.points import Point
 from xqg_qdrant.engine.server import ServerEngine
 from xqg_qdrant.engine.storage import STORAGE, Storage
 from xqg_qdrant.errors import CollectionMismatch, InputError, StorageError

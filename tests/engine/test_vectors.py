@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xqg_qdrant.engine.base import Engine, Point
+from xqg_qdrant.engine.base import Engine
 from xqg_qdrant.engine.filters import parse_filters
+from xqg_qdrant.engine.points import Point
 from xqg_qdrant.engine.vectors import AnyVector, Shape
 from xqg_qdrant.errors import InputError
 from xqg_qdrant.hybrid import fuse_rankings

@@ -13,8 +13,9 @@ import pytest
 from tests.engine.conftest import ENGINES, open_named
 from tests.loader.test_ingestion import passages, queries
 from xqg_qdrant import Client, Encoder
-from xqg_qdrant.engine.base import Engine, Point
+from xqg_qdrant.engine.base import Engine
 from xqg_qdrant.engine.edge import EdgeEngine
+from xqg_qdrant.engine.points import Point
 from xqg_qdrant.engine.server import ServerEngine
 from xqg_qdrant.engine.storage import Storage
 from xqg_qdrant.errors import (

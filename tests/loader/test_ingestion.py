@@ -12,8 +12,9 @@ import pytest
 
 from xqg_qdrant import Encoder, GeneratedQuery, Passage
 from xqg_qdrant.collection import point_id
-from xqg_qdrant.engine.base import Engine, Point
+from xqg_qdrant.engine.base import Engine
 from xqg_qdrant.engine.edge import EdgeEngine
+from xqg_qdrant.engine.points import Point
 from xqg_qdrant.errors import (
     CollectionExists,
     CollectionLocked,

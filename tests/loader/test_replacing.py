@@ -10,8 +10,9 @@ import pytest
 from tests.loader.test_ingestion import passages, queries
 from tests.tiny import build_encoder
 from xqg_qdrant import Encoder
-from xqg_qdrant.engine.base import Engine, Point
+from xqg_qdrant.engine.base import Engine
 from xqg_qdrant.engine.edge import EdgeEngine
+from xqg_qdrant.engine.points import Point
 from xqg_qdrant.engine.storage import Storage
 from xqg_qdrant.errors import (
     CollectionExists,

@@ -6,7 +6,7 @@ import click
 
 from xqg_qdrant.cli import options
 from xqg_qdrant.engine import open_engine
-from xqg_qdrant.engine.aliases import PREVIOUS
+from xqg_qdrant.engine.names import PREVIOUS
 from xqg_qdrant.loader import replacing
 
 

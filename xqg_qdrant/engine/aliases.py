@@ -1,4 +1,4 @@
-"""Names that can be moved from one collection to another in one step.
+"""Names that can be moved from one collection to another in one step, on the embedded engine.
 
 A Qdrant server has aliases (https://qdrant.tech/documentation/concepts/collections/). The embedded
 engine keeps them in a file beside its collections, which is replaced as a whole: a reader finds
@@ -7,8 +7,7 @@ the old names or the new ones, and no folder moves under a process that has it o
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,39 +16,9 @@ from xqg_qdrant.corpus.writing import write_json
 from xqg_qdrant.errors import CollectionLocked, InputError, StorageError
 
 ALIASES_FILE = ".aliases.json"
-PREVIOUS = ".previous"
-"""What the name of a replaced collection ends in."""
 
 _LOCK_FILE = ".aliases.lock"
 _LOCK_SECONDS = 10.0
-_BUILT = re.compile(r"(.+)-[0-9a-f]{8}")
-
-
-class Pinned(str):
-    """The name of a collection itself, never looked up among aliases again."""
-
-    __slots__ = ()
-
-
-def base_of(name: str) -> str | None:
-    """The name that a collection was built for, when it is named as a build is; else None."""
-    match = _BUILT.fullmatch(name)
-    return match[1] if match else None
-
-
-def listed(names: Iterable[str], aliases: Mapping[str, str]) -> list[str]:
-    """The names that a user knows: a collection built for an alias goes by that alias alone.
-
-    Args:
-        names: of the collections themselves.
-        aliases: each with its collection.
-    """
-    known = {
-        target
-        for alias, target in aliases.items()
-        if base_of(target) == alias.removesuffix(PREVIOUS)
-    }
-    return sorted({*names, *aliases} - (known - aliases.keys()))
 
 
 class AliasFile:

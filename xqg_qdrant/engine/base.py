@@ -6,7 +6,6 @@ and refuse the same. An engine implements the methods with a leading underscore.
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
@@ -16,10 +15,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from xqg_qdrant.engine.aliases import Pinned, listed
 from xqg_qdrant.engine.filters import Condition
-from xqg_qdrant.engine.points import Point as Point
-from xqg_qdrant.engine.points import check_points
+from xqg_qdrant.engine.names import Pinned, check_collection_name, listed
+from xqg_qdrant.engine.points import Point, ScoredPoint, check_points, ranked
 from xqg_qdrant.engine.storage import STORAGE, Storage
 from xqg_qdrant.engine.vectors import AnyVector, Shape
 from xqg_qdrant.errors import CollectionExists, CollectionNotFound, EngineError, InputError
@@ -29,17 +27,6 @@ from xqg_qdrant.lexical import SparseVector
 
 MAX_LIMIT = 10_000
 """Most hits of one search."""
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-
-
-@dataclass(frozen=True, slots=True)
-class ScoredPoint:
-    """A point found, with the dot product of its vector and the question's, or a fused score."""
-
-    id: str
-    score: float
-    payload: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +256,7 @@ class Engine(ABC):
             return []
         asked = self._asked(name, vectors, using)
         found = self._search(name, asked, using, limit, where, exact, payload=True)
-        return [_ranked(points) for points in found]
+        return [ranked(points) for points in found]
 
     def search_hybrid(
         self,
@@ -326,7 +313,7 @@ class Engine(ABC):
             exact,
             payload=False,
         )
-        rankings = [[(point.id, point.score) for point in _ranked(each)] for each in found]
+        rankings = [[(point.id, point.score) for point in ranked(each)] for each in found]
         lexical = dict(zip(asking, rankings[len(vectors) :], strict=True))
         fused = [
             fuse_rankings(
@@ -450,21 +437,3 @@ class Engine(ABC):
 
     @abstractmethod
     def _payloads(self, name: str, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]: ...
-
-
-def _ranked(points: Sequence[ScoredPoint]) -> list[ScoredPoint]:
-    return sorted(points, key=lambda point: (-point.score, point.id))
-
-
-def check_collection_name(name: str) -> str:
-    """Return the name of a collection; it becomes a folder or a part of a URL.
-
-    Raises:
-        InputError: it holds anything but letters, digits, ``.``, ``_`` and ``-``.
-    """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise InputError(
-            f"{name!r} cannot name a collection: use up to 128 letters, digits, '.', '_' and '-', "
-            "the first one a letter or a digit"
-        )
-    return name

@@ -27,8 +27,8 @@ from typing import IO, Any, ClassVar, Self
 import qdrant_edge as edge
 
 from xqg_qdrant.corpus.writing import rename
-from xqg_qdrant.engine.aliases import AliasFile, Pinned
-from xqg_qdrant.engine.base import CollectionInfo, Engine, Point, ScoredPoint
+from xqg_qdrant.engine.aliases import AliasFile
+from xqg_qdrant.engine.base import CollectionInfo, Engine
 from xqg_qdrant.engine.edge_errors import EnginePanic, guarded
 from xqg_qdrant.engine.edge_files import (
     build_again,
@@ -53,6 +53,7 @@ from xqg_qdrant.engine.edge_models import (
     to_query,
 )
 from xqg_qdrant.engine.filters import Condition
+from xqg_qdrant.engine.names import Pinned
 from xqg_qdrant.engine.optimizing import (
     allocated_bytes,
     can_spawn,
@@ -60,6 +61,7 @@ from xqg_qdrant.engine.optimizing import (
     optimize_apart,
     optimize_here,
 )
+from xqg_qdrant.engine.points import Point, ScoredPoint
 from xqg_qdrant.engine.storage import AUTO, INT8, Storage
 from xqg_qdrant.engine.vectors import AnyVector, Shape
 from xqg_qdrant.errors import (

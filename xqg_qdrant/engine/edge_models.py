@@ -9,8 +9,8 @@ import numpy as np
 import qdrant_edge as edge
 
 from xqg_qdrant.corpus.checks import check_whole
-from xqg_qdrant.engine.base import Point, ScoredPoint
 from xqg_qdrant.engine.filters import Condition, Scalar
+from xqg_qdrant.engine.points import Point, ScoredPoint
 from xqg_qdrant.engine.storage import Storage
 from xqg_qdrant.engine.vectors import MAX_DIMENSION, AnyVector, Shape
 from xqg_qdrant.lexical import SparseVector

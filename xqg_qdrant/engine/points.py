@@ -24,6 +24,20 @@ class Point:
     vectors: Mapping[str, AnyVector] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class ScoredPoint:
+    """A point found, with the dot product of its vector and the question's, or a fused score."""
+
+    id: str
+    score: float
+    payload: Mapping[str, Any]
+
+
+def ranked(points: Sequence[ScoredPoint]) -> list[ScoredPoint]:
+    """Best first; ties by id."""
+    return sorted(points, key=lambda point: (-point.score, point.id))
+
+
 def check_points(points: Sequence[Point], shape: Shape) -> None:
     """Check a batch of points before an engine sees any.
 

@@ -22,8 +22,9 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import UnexpectedResponse
 
 from xqg_qdrant.credentials import check_api_key, check_url, require_private
-from xqg_qdrant.engine.base import CollectionInfo, Engine, Point, ScoredPoint
+from xqg_qdrant.engine.base import CollectionInfo, Engine
 from xqg_qdrant.engine.filters import Condition
+from xqg_qdrant.engine.points import Point, ScoredPoint
 from xqg_qdrant.engine.server_calls import (
     READ_PATIENCE_SECONDS,
     WRITE_PATIENCE_SECONDS,

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from qdrant_client import models
 
-from xqg_qdrant.engine.base import Point, ScoredPoint
 from xqg_qdrant.engine.filters import Condition, Scalar
+from xqg_qdrant.engine.points import Point, ScoredPoint
 from xqg_qdrant.engine.storage import Storage
 from xqg_qdrant.engine.vectors import AnyVector, Shape
 from xqg_qdrant.lexical import SparseVector

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xqg_qdrant.collection import CollectionManifest, hit_from_payload
-from xqg_qdrant.engine.base import Engine, Point
+from xqg_qdrant.engine.base import Engine
+from xqg_qdrant.engine.points import Point
 from xqg_qdrant.errors import CollectionMismatch, InputError
 from xqg_qdrant.evaluation.additions import Added, SingleVectors, SummedVectors
 from xqg_qdrant.evaluation.trials import Addition, Asked, Trial

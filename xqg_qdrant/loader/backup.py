@@ -28,7 +28,7 @@ import numpy as np
 from xqg_qdrant.collection import CollectionManifest, hit_from_payload, point_id
 from xqg_qdrant.corpus.jsonl import json_digest
 from xqg_qdrant.corpus.writing import replacing_binary
-from xqg_qdrant.engine.base import Point
+from xqg_qdrant.engine.points import Point
 from xqg_qdrant.engine.vectors import AnyVector, Shape
 from xqg_qdrant.errors import CollectionMismatch, EngineError, InputError
 from xqg_qdrant.fusion import Vector

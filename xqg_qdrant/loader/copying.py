@@ -19,7 +19,8 @@ import numpy as np
 
 from xqg_qdrant.collection import KEYWORD_INDEXES
 from xqg_qdrant.corpus.jsonl import json_digest
-from xqg_qdrant.engine.base import Engine, Point
+from xqg_qdrant.engine.base import Engine
+from xqg_qdrant.engine.points import Point
 from xqg_qdrant.engine.storage import STORAGE, Storage
 from xqg_qdrant.engine.vectors import AnyVector, Shape
 from xqg_qdrant.errors import CollectionExists, EngineError, InputError, PartialIngest, StorageError

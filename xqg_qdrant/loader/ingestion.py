@@ -13,7 +13,8 @@ from xqg_qdrant.collection import (
 )
 from xqg_qdrant.corpus.checks import MAX_QUERY_CHARS, check_text, check_whole
 from xqg_qdrant.corpus.staging import Staging, counted
-from xqg_qdrant.engine.base import Engine, check_collection_name
+from xqg_qdrant.engine.base import Engine
+from xqg_qdrant.engine.names import check_collection_name
 from xqg_qdrant.engine.storage import Storage
 from xqg_qdrant.engine.vectors import MAX_MULTIVECTOR_FLOATS
 from xqg_qdrant.errors import (

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from xqg_qdrant.collection import CollectionManifest
-from xqg_qdrant.engine.aliases import PREVIOUS, base_of
-from xqg_qdrant.engine.base import Engine, check_collection_name
+from xqg_qdrant.engine.base import Engine
+from xqg_qdrant.engine.names import PREVIOUS, base_of, check_collection_name
 from xqg_qdrant.engine.storage import Storage
 from xqg_qdrant.errors import (
     CollectionExists,

@@ -17,7 +17,8 @@ from xqg_qdrant.collection import (
     point_id,
 )
 from xqg_qdrant.corpus.staging import Augmented, Staging
-from xqg_qdrant.engine.base import Engine, Point
+from xqg_qdrant.engine.base import Engine
+from xqg_qdrant.engine.points import Point
 from xqg_qdrant.engine.storage import Storage
 from xqg_qdrant.engine.vectors import AnyVector
 from xqg_qdrant.errors import (

@@ -8,8 +8,9 @@ import numpy as np
 
 from xqg_qdrant.collection import CollectionManifest
 from xqg_qdrant.corpus.staging import Augmented
-from xqg_qdrant.engine.base import Engine, Point
+from xqg_qdrant.engine.base import Engine
 from xqg_qdrant.engine.filters import Condition
+from xqg_qdrant.engine.points import Point
 from xqg_qdrant.engine.vectors import AnyVector
 from xqg_qdrant.errors import EngineError
 from xqg_qdrant.lexical import SPARSE_VECTOR, SparseVector

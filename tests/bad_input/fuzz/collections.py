@@ -28,7 +28,7 @@ from tests.bad_input.fuzz.oracle import (
 from tests.bad_input.fuzz.readers import Target, json_or_bytes
 from tests.tiny import build_encoder
 from xqg_qdrant import Client, Encoder, GeneratedQuery, Passage
-from xqg_qdrant.engine.base import Point
+from xqg_qdrant.engine.points import Point
 from xqg_qdrant.engine.server import ServerEngine
 from xqg_qdrant.loader.documents import read_lengths
 
