@@ -109,13 +109,14 @@ def xquad_r_folder() -> Path:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The policy of retries as it is, with the waits noted instead of waited."""
-    from xqg_qdrant.engine import server, server_calls
+    from xqg_qdrant.engine import connecting, server, server_calls
 
     waits: list[float] = []
     real = server_calls.retrying
-    monkeypatch.setattr(
-        server, "retrying", lambda **bounds: real(**bounds).copy(sleep=waits.append)
-    )
+    for module in (connecting, server):
+        monkeypatch.setattr(
+            module, "retrying", lambda **bounds: real(**bounds).copy(sleep=waits.append)
+        )
     return waits
 
 

@@ -31,7 +31,7 @@ from xqg_qdrant.credentials import (
     require_private,
     safe_cause,
 )
-from xqg_qdrant.engine import open_engine, server
+from xqg_qdrant.engine import connecting, open_engine
 from xqg_qdrant.engine.server import ServerEngine
 from xqg_qdrant.engine.server_calls import translated
 from xqg_qdrant.errors import EngineError
@@ -164,7 +164,7 @@ ALLOWING: dict[str, Callable[[str], object]] = {
 def test_it_goes_where_it_is_allowed_to_and_nobody_warns(
     call: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(connecting, "CONNECT_SECONDS", 1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(EngineError) as caught:  # nobody is there: it was tried
@@ -338,7 +338,7 @@ def test_no_help_shows_a_key_and_every_key_has_its_permission() -> None:
 def test_the_command_line_refuses_and_allows(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(server, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(connecting, "CONNECT_SECONDS", 1)
     asked = ["info", "--from", "http://192.0.2.1:6333", "--api-key", KEY]
     done = CliRunner().invoke(main, asked)
     assert done.exit_code == 1

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("pyarrow", reason="needs the parquet extra")
 pytest.importorskip("openai", reason="needs the endpoint extra")
 
-from tests.bad_input.fuzz import running
+from tests.bad_input.fuzz import running, servers
 from tests.bad_input.fuzz.oracle import Bad
 from tests.bad_input.fuzz.readers import Target
 from tests.bad_input.fuzz.running import Outcome, run, run_here, seeds_of, table
@@ -95,6 +95,12 @@ def test_the_harness_finds_silent_acceptance_and_crashes() -> None:
     assert len(outcome.crashes) == 10
     assert "JSONDecodeError" in outcome.crashes[0]
     assert "planted: crash: seed" in table([outcome])
+
+
+def test_answers_that_nobody_spoilt_are_accepted(tmp_path: Path) -> None:
+    for target, data in zip(servers.TARGETS, servers.UNSPOILT, strict=True):
+        (tmp_path / target.file).write_bytes(data)
+        assert target.read(tmp_path) == ["answered"]  # else spoilt ones would try nothing
 
 
 def test_a_process_that_dies_is_a_crash_of_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:

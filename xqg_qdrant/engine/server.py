@@ -11,7 +11,6 @@ import json
 import logging
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -21,8 +20,8 @@ import grpc
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import UnexpectedResponse
 
-from xqg_qdrant.credentials import check_api_key, check_url, require_private
 from xqg_qdrant.engine.base import CollectionInfo, Engine
+from xqg_qdrant.engine.connecting import connect
 from xqg_qdrant.engine.filters import Condition
 from xqg_qdrant.engine.points import Point, ScoredPoint
 from xqg_qdrant.engine.server_calls import (
@@ -51,25 +50,17 @@ from xqg_qdrant.errors import (
     CollectionExists,
     CollectionLocked,
     EngineError,
-    EngineUnavailable,
     InputError,
 )
 from xqg_qdrant.lexical import SparseVector
 
-TIMEOUT_SECONDS = 60
-CONNECT_SECONDS = 10
 MAX_REQUEST_BYTES = 4 * 2**20
 """Aim of one upsert; Qdrant refuses requests over 32 MiB, and advises less than 5."""
 
 MAX_POINT_BYTES = 30 * 2**20
-OLDEST_SERVER = (1, 16)
-"""Collection metadata came with 1.16."""
-
 _OPTIMIZE_SECONDS = 600.0
-_CONNECT_ATTEMPTS = 3
 _SEARCH_BATCH = 64
 _DOCUMENT_PREFIX = "xqg_"
-_EXAMPLE = "http://localhost:6333 or https://HOST:6333"
 
 Result = TypeVar("Result")
 
@@ -123,46 +114,13 @@ class ServerEngine(Engine):
             EngineUnavailable: nothing answers, or the server is older than 1.16.
             AuthenticationError: the API key is wrong or missing.
         """
-        key = check_api_key(api_key, allow_insecure=allow_insecure_api_key)
-        require_private(check_url(url, example=_EXAMPLE), key)
-
-        def client(*, prefer_grpc: bool, timeout: int) -> QdrantClient:
-            with warnings.catch_warnings():
-                # Of a key over plain HTTP: it stays on this machine, or its user allowed it.
-                warnings.filterwarnings("ignore", message="Api key is used with an insecure")
-                return QdrantClient(
-                    url=url,
-                    api_key=None if key is None else str(key),
-                    prefer_grpc=prefer_grpc,
-                    grpc_port=grpc_port,
-                    timeout=timeout,
-                    check_compatibility=False,
-                )
-
-        first_word = retrying(attempts=_CONNECT_ATTEMPTS, refused=False)
-        try:
-            probe = client(prefer_grpc=False, timeout=CONNECT_SECONDS)
-        except ValueError as error:
-            raise InputError(f"{url!r} is no server URL: {error}") from None
-        try:
-            translated(url, lambda: first_word(probe.get_collections))
-            version = translated(url, probe.info).version
-        finally:
-            probe.close()
-        if _version(version) < OLDEST_SERVER:
-            raise EngineUnavailable(
-                f"the server at {url} is Qdrant {version}, 1.16 or newer is needed: update it"
-            )
-        trial = client(prefer_grpc=True, timeout=CONNECT_SECONDS)
-        try:
-            translated(url, trial.get_collections)
-            prefer_grpc = True
-        except EngineUnavailable:
-            log.warning("%s: gRPC port %d does not answer, using REST", url, grpc_port)
-            prefer_grpc = False
-        finally:
-            trial.close()
-        return cls(client(prefer_grpc=prefer_grpc, timeout=TIMEOUT_SECONDS), url)
+        client = connect(
+            url,
+            api_key=api_key,
+            allow_insecure_api_key=allow_insecure_api_key,
+            grpc_port=grpc_port,
+        )
+        return cls(client, url)
 
     @classmethod
     def local(cls, path: Path | None = None) -> Self:
@@ -465,11 +423,3 @@ class ServerEngine(Engine):
     def _change(self, request: Callable[[], Result]) -> Result:
         """The same of a request that writes, which nobody sits and waits for."""
         return self._call(request, patience=WRITE_PATIENCE_SECONDS)
-
-
-def _version(text: str) -> tuple[int, int]:
-    try:
-        major, minor = text.split(".")[:2]
-        return int(major), int(minor)
-    except ValueError:
-        return OLDEST_SERVER  # a development build

@@ -16,6 +16,7 @@ from tests.bad_input.fuzz.mutations import dump
 from tests.bad_input.fuzz.readers import Target, json_or_bytes
 from xqg_qdrant.engine import server
 from xqg_qdrant.engine.server import ServerEngine
+from xqg_qdrant.engine.storage import Storage
 
 _VECTOR = np.ones(4, np.float32)
 
@@ -58,6 +59,7 @@ def _answering(data: bytes) -> ServerEngine:
         _running.append(_Answering())
     _running[0].data = data
     _running[0].engine._shapes.clear()
+    _running[0].engine._storages["c"] = Storage().resolved()  # searches would ask for it
     return _running[0].engine
 
 
@@ -102,13 +104,17 @@ _RESULTS: dict[str, tuple[Any, Callable[[ServerEngine], object]]] = {
 }
 
 
-def _once() -> tenacity.Retrying:
+def _once(**_bounds: float) -> tenacity.Retrying:
     """No waiting: what is answered stays the same."""
     return tenacity.Retrying(stop=tenacity.stop_after_attempt(1), reraise=True)
 
 
+def _value(name: str) -> dict[str, Any]:
+    return {"status": "ok", "time": 0.5, "result": _RESULTS[name][0]}
+
+
 def _target(name: str) -> Target:
-    result, call = _RESULTS[name]
+    call = _RESULTS[name][1]
 
     def read(folder: Path) -> Iterable[Any]:
         real = server.retrying
@@ -119,8 +125,10 @@ def _target(name: str) -> Target:
             server.retrying = real
         return ["answered"]
 
-    value = {"status": "ok", "time": 0.5, "result": result}
-    return Target(f"answers: {name}", "answer", json_or_bytes(value, dump), read, lambda data: None)
+    make = json_or_bytes(_value(name), dump)
+    return Target(f"answers: {name}", "answer", make, read, lambda data: None)
 
 
 TARGETS = [_target(name) for name in _RESULTS]
+UNSPOILT = [dump(_value(name)) for name in _RESULTS]
+"""What each of the targets reads when nothing is wrong."""
