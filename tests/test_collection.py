@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import uuid
 from dataclasses import replace
@@ -18,6 +19,7 @@ from xqg_qdrant.collection import (
     point_id,
 )
 from xqg_qdrant.errors import CollectionMismatch
+from xqg_qdrant.lexical import LexicalSettings
 from xqg_qdrant.records import GeneratedQuery, Hit, Passage
 
 MANIFEST = CollectionManifest(
@@ -30,6 +32,7 @@ MANIFEST = CollectionManifest(
     languages=("de", "sw"),
     generator="by hand",
 )
+LEXICAL = LexicalSettings().to_json()
 
 
 def refuses(message: str) -> Any:
@@ -102,7 +105,7 @@ def test_whole_alphas_and_float_dimensions_from_json_are_taken() -> None:
     assert (type(read.alpha), type(read.dimension)) == (float, int)
 
 
-@pytest.mark.parametrize("version", [None, 0, 2, "1"])
+@pytest.mark.parametrize("version", [None, 0, 2, "1", True])
 def test_a_manifest_of_another_version_is_refused(version: object) -> None:
     with refuses(f"collection 'news' has schema version {version!r}, this release reads 1"):
         CollectionManifest.from_json({**MANIFEST.to_json(), "schema_version": version}, "news")
@@ -121,14 +124,20 @@ def test_a_manifest_of_another_version_is_refused(version: object) -> None:
         {"layout": "other"},
         {"lexical": 5},
         {"lexical": {"analyzer": "a", "unknown": 1}},
-        {"lexical": {"ngram": "four"}},
+        {"lexical": {**LEXICAL, "unknown": 1}},
+        *({"lexical": {**LEXICAL, "analyzer": value}} for value in (None, 1, ["a"])),
+        *({"lexical": {**LEXICAL, "ngram": value}} for value in ("four", 0, True, 10**9, None)),
+        *({"lexical": {**LEXICAL, "k1": value}} for value in ("1", -1, math.inf, True, 10**400)),
+        *({"lexical": {**LEXICAL, "b": value}} for value in (1.1, math.nan, [], "x" * 10**6)),
         {"layout": ["fused"]},
     ],
-    ids=str,
+    ids=lambda change: str(change)[:80],
 )
 def test_a_damaged_manifest_is_refused(change: dict[str, Any]) -> None:
-    with refuses("the manifest of collection 'news' is damaged"):
+    assert CollectionManifest.from_json({**MANIFEST.to_json(), "lexical": LEXICAL}, "news").hybrid
+    with refuses("the manifest of collection 'news' is damaged") as caught:
         CollectionManifest.from_json({**MANIFEST.to_json(), **change}, "news")
+    assert len(str(caught.value)) < 500
 
 
 @pytest.mark.parametrize("field", ["encoder", "layout", "languages", "dimension", "alpha"])

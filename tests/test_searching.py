@@ -21,10 +21,11 @@ from xqg_qdrant import (
 )
 from xqg_qdrant.engine.base import Engine
 from xqg_qdrant.engine.edge import EdgeEngine
+from xqg_qdrant.errors import StorageError
 from xqg_qdrant.fusion import fuse
 from xqg_qdrant.layouts import LAYOUTS
 from xqg_qdrant.lexical import SPARSE_VECTOR
-from xqg_qdrant.loader.documents import LEXICAL, MANIFEST, read_lengths
+from xqg_qdrant.loader.documents import LEXICAL, MANIFEST, STATISTICS, read_lengths
 from xqg_qdrant.searching import Asking
 
 WORDS = ("river", "delta", "mountain", "glacier", "volcano")
@@ -362,13 +363,42 @@ def test_collections_of_before_there_were_other_vectors_still_open(
         assert client.info("old").points == 8
 
 
-@pytest.mark.parametrize("lengths", [5, {"": "long"}, None])
+@pytest.mark.parametrize("lengths", [5, {"": "long"}, {"": "x" * 10**6}, None])
 def test_damaged_lengths_are_told(engine: Engine, tiny_encoder: Encoder, lengths: Any) -> None:
-    from xqg_qdrant.errors import StorageError
-
-    name = f"damaged-{type(lengths).__name__}"
+    name = f"damaged-{len(str(lengths))}"
     client = Client(engine, encoder=tiny_encoder)
     client.ingest(name, PASSAGES[:3], hybrid=True)
     engine.write_document(name, LEXICAL, {"lengths": lengths})
-    with pytest.raises(StorageError, match="lengths of collection"):
+    with pytest.raises(StorageError, match="lengths of collection") as caught:
         client.ingest(name, PASSAGES[:3], hybrid=True)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    "statistics",
+    [
+        {},
+        {"passages": 3},
+        {"passages": 3, "queries": [1]},
+        {"passages": 3, "queries": {"sw": "x" * 10**6}},
+        *({"passages": value, "queries": {"sw": 1}} for value in ("3", None, [3], -1, 1.5, True)),
+    ],
+    ids=lambda statistics: str(statistics)[:60],
+)
+def test_damaged_statistics_are_told(
+    engine: Engine, tiny_encoder: Encoder, statistics: dict[str, Any]
+) -> None:
+    client = Client(engine, encoder=tiny_encoder)
+    client.ingest("damaged", PASSAGES[:3], hybrid=True)
+    engine.write_document("damaged", STATISTICS, statistics)
+    for call in (lambda: client.search("damaged", "Nini?"), lambda: client.info("damaged")):
+        with pytest.raises(
+            StorageError, match=r"the statistics of .* damaged .*ingest again"
+        ) as told:
+            call()
+        assert len(str(told.value)) < 500
+    # As the message says.
+    client.ingest("damaged", PASSAGES[:3], hybrid=True)
+    assert client.search("damaged", "Nini?")
+    assert client.info("damaged").points == 3
+    client.delete("damaged")

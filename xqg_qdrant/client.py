@@ -363,7 +363,7 @@ class Client(Operations):
         real = self._engine.resolve(collection)
         manifest = read_manifest(self._engine, real)
         journal = read_journal(self._engine, real)
-        queries: Mapping[str, int] = read_statistics(self._engine, real).get("queries", {})
+        statistics = read_statistics(self._engine, real)
         info = self._engine.info(real)
         return CollectionReport(
             name=collection,
@@ -373,8 +373,8 @@ class Client(Operations):
             complete=journal is not None and journal.complete,
             loaded=0 if journal is None else journal.done,
             total=0 if journal is None else journal.total,
-            queries=queries,
-            query_share=mean_share(manifest, info.points, sum(queries.values())),
+            queries=statistics.queries,
+            query_share=mean_share(manifest, info.points, statistics.all_queries),
             manifest=manifest,
             alias_of=None if real == collection else str(real),
             storage=self._engine.storage(collection),

@@ -117,9 +117,9 @@ class CollectionManifest:
             CollectionMismatch: it is not a manifest that this release reads.
         """
         version = row.get("schema_version") if isinstance(row, Mapping) else None
-        if version != SCHEMA_VERSION:
+        if isinstance(version, bool) or version != SCHEMA_VERSION:
             raise CollectionMismatch(
-                f"collection {collection!r} has schema version {version!r}, this release reads "
+                f"collection {collection!r} has schema version {version!r:.60}, this release reads "
                 f"{SCHEMA_VERSION}: build it again, or use the release that built it"
             )
         try:
@@ -147,8 +147,8 @@ class CollectionManifest:
             InputError,
         ) as error:
             raise CollectionMismatch(
-                f"the manifest of collection {collection!r} is damaged ({error}): delete the "
-                f"collection ('xqg delete -c {collection}') and ingest it again"
+                f"the manifest of collection {collection!r} is damaged ({error!s:.200}): "
+                f"delete the collection ('xqg delete -c {collection}') and ingest it again"
             ) from None
 
     @property

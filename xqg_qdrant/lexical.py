@@ -16,8 +16,8 @@ is that of the collection as it stands.
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -29,6 +29,7 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
+from xqg_qdrant.corpus.checks import check_whole
 from xqg_qdrant.errors import InputError
 
 SPARSE_VECTOR = "bm25"
@@ -50,6 +51,7 @@ _SPACELESS = re.compile(
 """Kana, Han and Hangul: scripts whose words are one to three characters long."""
 
 NGRAM = 4
+_LONGEST_NGRAM = 256
 
 _CODED_LETTERS = 4
 _CODE_LETTERS = 3
@@ -81,19 +83,21 @@ class LexicalSettings:
         """From a JSON object.
 
         Raises:
-            AttributeError, TypeError, ValueError: it is not one.
+            AttributeError, TypeError, ValueError, InputError: it is not one.
         """
         if missing := {"analyzer", "ngram", "k1", "b"} - row.keys():
             raise ValueError(f"no field {min(missing)}")
         made = cls(**row)
         if not isinstance(made.analyzer, str):
-            raise TypeError(f"analyzer is {made.analyzer!r}")
-        if isinstance(made.ngram, bool) or not isinstance(made.ngram, int) or made.ngram < 1:
-            raise ValueError(f"ngram is {made.ngram!r}")
-        made = cls(made.analyzer, made.ngram, float(made.k1), float(made.b))
-        if not 0.0 <= made.k1 < math.inf or not 0.0 <= made.b <= 1.0:
-            raise ValueError(f"k1 is {made.k1}, b is {made.b}")
-        return made
+            raise TypeError(f"analyzer is a {type(made.analyzer).__name__}")
+        for name, most in (("k1", sys.float_info.max), ("b", 1.0)):
+            value = getattr(made, name)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise TypeError(f"{name} is a {type(value).__name__}")
+            if not 0.0 <= value <= most:
+                raise ValueError(f"{name} is out of range")
+        ngram = check_whole(made.ngram, "ngram", 1, _LONGEST_NGRAM)
+        return cls(made.analyzer, ngram, float(made.k1), float(made.b))
 
     def require_known(self, collection: str) -> None:
         """Check that this release makes the terms that the collection was built with.
@@ -104,7 +108,7 @@ class LexicalSettings:
         if self.analyzer != _ANALYZER:
             raise InputError(
                 f"the lexical vectors of collection {collection!r} were made by analyzer "
-                f"{self.analyzer!r}, this release has {_ANALYZER!r}: search it without them "
+                f"{self.analyzer!r:.60}, this release has {_ANALYZER!r}: search it without them "
                 "(hybrid=False, --no-hybrid), or build it again"
             )
 

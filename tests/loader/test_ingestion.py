@@ -27,7 +27,7 @@ from xqg_qdrant.errors import (
 )
 from xqg_qdrant.fusion import fuse
 from xqg_qdrant.loader import Progress, ingest, running
-from xqg_qdrant.loader.documents import read_journal, read_manifest, read_statistics
+from xqg_qdrant.loader.documents import Statistics, read_journal, read_manifest, read_statistics
 from xqg_qdrant.models.encoder import passage_text
 
 LANGUAGES = ("ar", "sw")
@@ -134,7 +134,7 @@ def test_more_passages_join_a_collection(engine: Engine, tiny_encoder: Encoder) 
     ingest(engine, "c", passages(5), queries(5), encoder=tiny_encoder)
     report = ingest(engine, "c", passages(), queries(), encoder=tiny_encoder)
     assert report.points == 10
-    assert read_statistics(engine, "c") == {"passages": 10, "queries": {"ar": 9, "sw": 9}}
+    assert read_statistics(engine, "c") == Statistics(10, {"ar": 9, "sw": 9})
     alone = ingest(engine, "alone", passages(), queries(), encoder=tiny_encoder)
     assert alone.points == 10
     assert dump(engine) == dump(engine, "alone")

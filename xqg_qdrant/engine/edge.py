@@ -379,7 +379,9 @@ class EdgeEngine(Engine):
             try:
                 self._shapes[name] = from_description(row)
             except (InputError, KeyError, AttributeError, TypeError, ValueError) as error:
-                raise StorageError(f"{path} is damaged ({error}): {build_again(name)}") from None
+                raise StorageError(
+                    f"{path} is damaged ({error!s:.200}): {build_again(name)}"
+                ) from None
         return self._shapes[name]
 
     def _upsert(self, name: str, points: Sequence[Point]) -> None:

@@ -266,8 +266,8 @@ class _Copying:
             last = None if last is None else str(UUID(last))
         except (TypeError, ValueError, AttributeError) as error:
             raise StorageError(
-                f"the record of the copy {self.name!r} is damaged ({error}): begin it again with "
-                "--restart (restart=True)"
+                f"the record of the copy {self.name!r} is damaged ({error!s:.200}): begin "
+                "it again with --restart (restart=True)"
             ) from None
         if self.engine.count(self.name) >= done:
             self.done, self.last = done, last

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from xqg_qdrant.collection import CollectionManifest
@@ -55,22 +56,46 @@ def read_journal(engine: Engine, name: str) -> Journal | None:
     return None if row is None else Journal.from_json(row, name)
 
 
-def read_statistics(engine: Engine, name: str) -> Mapping[str, Any]:
-    """Passages, and queries by language, as the last complete ingest left them; else empty.
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What was in a collection when its last ingest was complete.
+
+    Attributes:
+        passages: how many.
+        queries: of all passages, by language.
+    """
+
+    passages: int
+    queries: Mapping[str, int]
+
+    @property
+    def all_queries(self) -> int:
+        """In all languages."""
+        return sum(self.queries.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return {"passages": self.passages, "queries": dict(sorted(self.queries.items()))}
+
+
+def read_statistics(engine: Engine, name: str) -> Statistics:
+    """What was in a collection after its last complete ingest; nothing if there was none.
 
     Raises:
         StorageError: the document is damaged.
     """
     row = engine.read_document(name, STATISTICS)
     if row is None:
-        return {}
+        return Statistics(0, {})
     try:
-        counts = {lang: check_whole(n, lang, 0, MAX_COUNT) for lang, n in row["queries"].items()}
+        return Statistics(
+            check_whole(row["passages"], "passages", 0, MAX_COUNT),
+            {lang: check_whole(n, lang, 0, MAX_COUNT) for lang, n in row["queries"].items()},
+        )
     except (KeyError, AttributeError, InputError) as error:
         raise StorageError(
-            f"the statistics of collection {name!r} are damaged ({error}): ingest again"
+            f"the statistics of collection {name!r} are damaged ({error!s:.200}): ingest again"
         ) from None
-    return {**row, "queries": counts}
 
 
 def read_lengths(engine: Engine, name: str) -> dict[str, float]:
@@ -91,6 +116,6 @@ def read_lengths(engine: Engine, name: str) -> dict[str, float]:
         return lengths
     except (KeyError, AttributeError, TypeError, ValueError, OverflowError) as error:
         raise StorageError(
-            f"the mean lengths of collection {name!r} are damaged ({error}): delete the "
+            f"the mean lengths of collection {name!r} are damaged ({error!s:.200}): delete the "
             f"collection ('xqg delete -c {name}') and ingest it again"
         ) from None

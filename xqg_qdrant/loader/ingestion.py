@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable
 
 from xqg_qdrant.collection import (
     CollectionManifest,
@@ -24,6 +23,7 @@ from xqg_qdrant.fusion import query_share
 from xqg_qdrant.languages import parse_languages
 from xqg_qdrant.layouts import DEFAULT_LAYOUT, layout_named
 from xqg_qdrant.lexical import LexicalSettings
+from xqg_qdrant.loader.documents import Statistics
 from xqg_qdrant.loader.encoding import (
     Encoding,
     encode_here,
@@ -220,7 +220,7 @@ def mean_share(manifest: CollectionManifest, passages: int, queries: int) -> flo
     return query_share(manifest.alpha, queries / sums) if sums else 0.0
 
 
-def mean_queries(manifest: CollectionManifest, statistics: Mapping[str, Any]) -> float:
+def mean_queries(manifest: CollectionManifest, statistics: Statistics) -> float:
     """Of the sums in a collection's vectors; 0 while its first ingest is not complete."""
-    sums = statistics.get("passages", 0) * manifest.layout_object.sums(manifest.languages)
-    return sum(statistics.get("queries", {}).values()) / sums if sums else 0.0
+    sums = statistics.passages * manifest.layout_object.sums(manifest.languages)
+    return statistics.all_queries / sums if sums else 0.0

@@ -66,7 +66,7 @@ class Journal:
                 raise ValueError(f"{journal.done} of {journal.total} passages done")
         except (TypeError, ValueError, InputError) as error:
             raise StorageError(
-                f"the journal of collection {collection!r} is damaged ({error}): "
+                f"the journal of collection {collection!r} is damaged ({error!s:.200}): "
                 "ingest the same again with --restart (restart=True)"
             ) from None
         return journal

@@ -39,6 +39,7 @@ from xqg_qdrant.loader.documents import (
     LEXICAL,
     MANIFEST,
     STATISTICS,
+    Statistics,
     read_journal,
     read_lengths,
     read_manifest,
@@ -270,17 +271,17 @@ class IngestRun:
                 f"collection {self.name!r} holds {count:,} points after {self.journal.total:,} "
                 "passages were loaded: load it again with --restart (restart=True)"
             )
-        self.engine.write_document(self.name, STATISTICS, self._statistics(count))
+        self.engine.write_document(self.name, STATISTICS, self._statistics(count).to_json())
         self.journal.complete = True
         self._write_journal()
 
-    def _statistics(self, count: int) -> dict[str, Any]:
+    def _statistics(self, count: int) -> Statistics:
         counts: Counter[str] = self.staging.queries
         if not self.journal.created:  # some points were there before, some were replaced
             counts = Counter()
             for point in self.engine.scroll(self.name):
                 counts.update(query["lang"] for query in point.payload.get("queries") or ())
-        return {"passages": count, "queries": dict(sorted(counts.items()))}
+        return Statistics(count, counts)
 
     def _earlier_journal(self, *, restart: bool) -> Journal | None:
         try:

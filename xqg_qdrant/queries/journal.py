@@ -106,7 +106,7 @@ def read_journal(out: Path) -> Journal | None:
             raise ValueError("passages or configuration")
         journal = replace(journal, **numbers)
     except (InputError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise StorageError(f"{path} is damaged ({error}): {_RESTART}") from None
+        raise StorageError(f"{path} is damaged ({error!s:.200}): {_RESTART}") from None
     return journal
 
 
