@@ -82,19 +82,19 @@ def test_other_threads_run_on_and_those_of_this_collection_wait(engine: EdgeEngi
     def count() -> None:
         nonlocal steps
         while not done.wait(0.001):
-            steps += bool(engine._away)
+            steps += bool(engine._shards.away)
 
     def search_other() -> None:
         nonlocal served
         while not done.is_set():
-            away = bool(engine._away)
+            away = bool(engine._shards.away)
             engine.search("other", [_points(1)[0].vectors["v"]], using=["v"])
             served += away
 
     def search_this() -> None:
-        _wait_for(lambda: engine._away)
+        _wait_for(lambda: engine._shards.away)
         answered_while.append(engine.count("c"))
-        answered_while.append("c" in engine._away)
+        answered_while.append("c" in engine._shards.away)
 
     threads = [threading.Thread(target=each) for each in (count, search_other, search_this)]
     for thread in threads:
@@ -130,9 +130,9 @@ def test_two_threads_may_optimise_at_once(engine: EdgeEngine) -> None:
 def test_closing_waits_until_it_is_done(engine: EdgeEngine) -> None:
     thread = threading.Thread(target=engine.optimize, args=("c",))
     thread.start()
-    _wait_for(lambda: engine._away)
+    _wait_for(lambda: engine._shards.away)
     engine.close()
-    assert not engine._away
+    assert not engine._shards.away
     thread.join()
 
 

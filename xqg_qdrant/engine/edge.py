@@ -13,32 +13,27 @@ of the process. See https://qdrant.tech/documentation/edge/.
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
-import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import qdrant_edge as edge
 
 from xqg_qdrant.corpus.writing import rename
 from xqg_qdrant.engine.aliases import AliasFile
 from xqg_qdrant.engine.base import CollectionInfo, Engine
-from xqg_qdrant.engine.edge_errors import EnginePanic, guarded
+from xqg_qdrant.engine.edge_errors import guarded
 from xqg_qdrant.engine.edge_files import (
     build_again,
-    identity,
-    let_go,
     read_sealed,
     require_free,
     sealed,
     storage_errors,
-    take_lock,
     write_atomically,
 )
 from xqg_qdrant.engine.edge_models import (
@@ -52,6 +47,7 @@ from xqg_qdrant.engine.edge_models import (
     to_point,
     to_query,
 )
+from xqg_qdrant.engine.edge_shards import SHARD, Shards
 from xqg_qdrant.engine.filters import Condition
 from xqg_qdrant.engine.names import Pinned
 from xqg_qdrant.engine.optimizing import (
@@ -70,22 +66,16 @@ from xqg_qdrant.errors import (
     EngineError,
     InputError,
     StorageError,
-    XqgError,
 )
 
 MIN_FREE_BYTES = 128 * 2**20
 """Room that is always left. A full disk does not raise in Edge: SIGBUS ends the process."""
 
-OPEN_FREE_BYTES = 64 * 2**20
-"""Room without which no collection is opened: opening crashed with 33 MiB, and went with 39."""
-
 _WRITE_FACTOR = 4
 """Bytes on disk per byte of points, at most: log, segment, and a copy while optimising."""
 
-_SHARD = "shard"
 _DOCUMENTS = "documents"
 _DESCRIPTION = "collection.json"
-_LOCK = "lock"
 _HIDDEN = (".creating-", ".deleting-")
 _STALE_SECONDS = 3600.0
 
@@ -99,26 +89,23 @@ class EdgeEngine(Engine):
 
     Args:
         root: the folder; made when the first collection is.
+        temporary: that folder, if it is to be removed when the engine is closed.
     """
 
     alias_may_hide: ClassVar[bool] = True
 
-    def __init__(self, root: Path) -> None:
+    def __init__(
+        self, root: Path, *, temporary: tempfile.TemporaryDirectory[str] | None = None
+    ) -> None:
         self.root = root
         self._aliases = AliasFile(root)
         self._stood_for: dict[str, str] = {}
-        self.location = str(root)
-        self._shards: dict[str, edge.EdgeShard] = {}
-        self._opened: dict[str, tuple[int, int] | None] = {}
-        self._unflushed: set[str] = set()
-        self._locks: dict[str, IO[str]] = {}
+        self.location = str(root) if temporary is None else ":memory:"
+        self._shards = Shards(root, self.location, self.require)
+        self._lock = self._shards.lock
         self._shapes: dict[str, Shape] = {}
         self._storages = {}
-        self._lock = threading.RLock()
-        self._returned = threading.Condition(self._lock)
-        self._away: set[str] = set()  # collections that a child process is optimising
-        self._process = os.getpid()
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._temporary = temporary
         if root.exists() and not root.is_dir():
             raise InputError(f"{root} is a file: collections need a folder")
 
@@ -126,10 +113,7 @@ class EdgeEngine(Engine):
     def in_memory(cls) -> Self:
         """An engine on a temporary folder, removed when the engine is closed."""
         folder = tempfile.TemporaryDirectory(prefix="xqg-", ignore_cleanup_errors=True)
-        engine = cls(Path(folder.name))
-        engine.location = ":memory:"
-        engine._temporary = folder
-        return engine
+        return cls(Path(folder.name), temporary=folder)
 
     def collections(self) -> list[str]:
         """The names of all collections, sorted."""
@@ -165,7 +149,7 @@ class EdgeEngine(Engine):
         with self._lock:
             before = self._stood_for.get(name)
             self._stood_for[name] = real
-            if before not in (None, real) and (error := self._close_shard(str(before))):
+            if before not in (None, real) and (error := self._shards.close(str(before))):
                 raise error
         return real
 
@@ -235,8 +219,9 @@ class EdgeEngine(Engine):
 
     def flush(self, name: str) -> None:
         """Bring all that was acknowledged to the disk itself."""
-        with self._shard(name) as shard:
-            self._flush(name, shard)
+        name = self.resolve(name)
+        with self._shard(name):
+            self._shards.flush(name)
 
     def optimize(self, name: str) -> None:
         """Merge segments, build the HNSW graphs and quantise.
@@ -249,43 +234,33 @@ class EdgeEngine(Engine):
         """
         name = self.resolve(name)
         storage, shape = self.storage(name), self._shape(name)
-        folder = self.root / name / _SHARD
+        folder = self._shards.folder(name)
         with storage_errors(f"look at the files of collection {name!r} at {self.location}"):
             size = allocated_bytes(folder)
         self.ensure_space(name, size // _WRITE_FACTOR)
-        with self._lock:
+        with self._shards.held():
             with self._shard(name) as shard:
-                self._flush(name, shard)
+                self._shards.flush(name)
                 quantized = storage.quantizes(shard.count(edge.CountRequest(exact=True)))
-                changes = quantized and storage.quantization == AUTO
-                if not changes and not has_much_to_index(folder, storage):
-                    self._unflushed.add(name)
+            changes = quantized and storage.quantization == AUTO
+            if not changes and not has_much_to_index(folder, storage):
+                with self._shard(name, writes=True) as shard:
                     shard.optimize()
-                    self._flush(name, shard)
-                    return
-            # Closed, but locked still: while the child works, no other process may come in.
-            if error := self._close_shard(name, unlock=False):
-                raise error
-            self._away.add(name)
+                    self._shards.flush(name)
+                return
+            self._shards.lend(name)
         try:
             optimize = optimize_apart if can_spawn() else optimize_here
             optimize(folder, shape, storage, quantized=quantized)
         finally:
-            with self._lock:
-                self._away.discard(name)
-                self._returned.notify_all()
+            self._shards.take_back(name)
         with self._shard(name):
             pass  # opened again at once: as before, no other process takes it meanwhile
 
     def close(self) -> None:
         """Close all collections; a temporary folder is removed."""
         with self._lock:
-            while self._away:
-                self._returned.wait()
-            names = list(self._shards)
-            errors = [error for name in names if (error := self._close_shard(name))]
-            while self._locks:  # of what could not be opened again after it was optimised
-                let_go(self._locks.popitem()[1])
+            errors = self._shards.close_all()
             if self._temporary is not None:
                 self._temporary.cleanup()
         if errors:
@@ -321,7 +296,7 @@ class EdgeEngine(Engine):
             try:
                 (hidden / _DOCUMENTS).mkdir(parents=True)
                 with guarded(f"make collection {name!r}"):
-                    shard = edge.EdgeShard.create(str(hidden / _SHARD), config)
+                    shard = edge.EdgeShard.create(str(hidden / SHARD), config)
                     for field in keyword_indexes:
                         shard.update(
                             edge.UpdateOperation.create_field_index(
@@ -354,7 +329,7 @@ class EdgeEngine(Engine):
             except EngineError:
                 pass  # damaged: all the more reason to let the user be rid of it
             name = self.resolve(name)
-            self._close_shard(name)
+            self._shards.close(name)
             hidden = self.root / f"{_HIDDEN[1]}{name}-{uuid.uuid4().hex}"
             (self.root / name).rename(hidden)
             self._shapes.pop(name, None)
@@ -386,8 +361,7 @@ class EdgeEngine(Engine):
 
     def _upsert(self, name: str, points: Sequence[Point]) -> None:
         batch = [to_point(point) for point in points]
-        with self._shard(name) as shard:
-            self._unflushed.add(name)
+        with self._shard(name, writes=True) as shard:
             shard.update(edge.UpdateOperation.upsert_points(batch))
 
     def _search(
@@ -417,76 +391,10 @@ class EdgeEngine(Engine):
         return {str(record.id): record.payload or {} for record in records}
 
     @contextmanager
-    def _shard(self, name: str) -> Iterator[edge.EdgeShard]:
-        """The open shard of a collection, held for one call; after a panic it is let go of."""
-        if os.getpid() != self._process:
-            raise EngineError(
-                "the embedded engine was opened before os.fork and cannot be used in the child: "
-                "open it there anew, or start processes with the 'spawn' method"
-            )
-        with self._lock:
-            name = self.resolve(name)
-            while name in self._away:
-                self._returned.wait()
-            if name not in self._shards:
-                self.require(name)
-                self._shards[name] = self._load(name)
-                self._opened[name] = identity(self.root / name / _SHARD)
-            try:
-                with guarded(f"work on collection {name!r} at {self.location}"):
-                    yield self._shards[name]
-            except EnginePanic:
-                self._close_shard(name)
-                raise
-
-    def _load(self, name: str) -> edge.EdgeShard:
-        require_free(self.root, name, OPEN_FREE_BYTES)
-        action = f"open collection {name!r} at {self.location}"
-        # The engine has a lock too, but before it looks at it, it mends files: a second process
-        # that merely tries makes the first one fail.
-        lock = self._locks.pop(name, None) or take_lock(self.root / name / _LOCK, action)
-        try:
-            with guarded(action):
-                shard = edge.EdgeShard.load(str(self.root / name / _SHARD))
-        except BaseException as error:
-            let_go(lock)
-            if isinstance(error, EngineError) and not isinstance(error, StorageError):
-                raise EngineError(f"{error}. Its files are damaged: {build_again(name)}") from error
-            raise
-        self._locks[name] = lock
-        return shard
-
-    def _flush(self, name: str, shard: edge.EdgeShard) -> None:
-        """Flush to the files where others will look, not to ones that were removed since.
-
-        Raises:
-            StorageError: the folder was removed or replaced while it was open.
-        """
-        if identity(self.root / name / _SHARD) != self._opened[name]:
-            self._unflushed.discard(name)
-            self._close_shard(name)
-            raise StorageError(
-                f"{self.root / name} was removed or replaced while collection {name!r} was open: "
-                "what was written is lost. Run the same again"
-            )
-        shard.flush()
-        self._unflushed.discard(name)
-
-    def _close_shard(self, name: str, *, unlock: bool = True) -> XqgError | None:
-        shard = self._shards.pop(name, None)
-        try:
-            if shard is not None:
-                with guarded(f"close collection {name!r} at {self.location}"):
-                    if name in self._unflushed:  # a reader has nothing to write, nor needs the room
-                        shard.flush()
-                    shard.close()
-        except XqgError as error:
-            return error
-        finally:
-            self._unflushed.discard(name)
-            if unlock and (lock := self._locks.pop(name, None)):
-                let_go(lock)
-        return None
+    def _shard(self, name: str, *, writes: bool = False) -> Iterator[edge.EdgeShard]:
+        """The open shard of a collection, held for one call."""
+        with self._shards.held(), self._shards.open(self.resolve(name), writes=writes) as shard:
+            yield shard
 
     def _document(self, name: str, key: str) -> Path:
         return self.root / name / _DOCUMENTS / f"{key}.json"
