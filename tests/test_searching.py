@@ -279,7 +279,7 @@ def test_other_lexical_settings_are_named(client: Client, engine: Engine) -> Non
     engine.write_document(
         "changed", MANIFEST, {**manifest, "lexical": {**manifest["lexical"], "analyzer": "old"}}
     )
-    fresh = Client(engine, encoder=client._chosen)
+    fresh = Client(engine, encoder=client._encoders.chosen)
     with pytest.raises(InputError, match="analyzer 'old'"):
         fresh.search("changed", "Nini?")
     assert fresh.search("changed", "Nini?", hybrid=False)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 from xqg_qdrant.collection import CollectionManifest, CollectionReport, hit_from_payload
-from xqg_qdrant.corpus.checks import MAX_QUERY_CHARS, check_passage, check_query, check_text
+from xqg_qdrant.corpus.checks import (
+    MAX_QUERY_CHARS,
+    check_passage,
+    check_query,
+    check_records,
+    check_text,
+)
 from xqg_qdrant.corpus.jsonl import read_passages, read_queries
+from xqg_qdrant.encoders import Encoders
 from xqg_qdrant.engine import open_engine
 from xqg_qdrant.engine.base import Engine
 from xqg_qdrant.engine.filters import parse_filters
@@ -21,18 +26,15 @@ from xqg_qdrant.engine.names import check_collection_name
 from xqg_qdrant.engine.points import ScoredPoint
 from xqg_qdrant.engine.storage import Storage
 from xqg_qdrant.errors import (
-    CollectionMismatch,
     CollectionNotFound,
     EngineError,
     InputError,
-    ModelError,
 )
 from xqg_qdrant.layouts import DEFAULT_LAYOUT, layout_named
 from xqg_qdrant.lexical import SPARSE_VECTOR
 from xqg_qdrant.loader import IngestReport, Progress, ingest
 from xqg_qdrant.loader.documents import read_journal, read_manifest, read_statistics
 from xqg_qdrant.loader.ingestion import BATCH_SIZE, mean_queries, mean_share
-from xqg_qdrant.models.manifest import DEFAULT_ENCODER, is_plain_name
 from xqg_qdrant.operations import Operations
 from xqg_qdrant.records import GeneratedQuery, Hit, Passage
 from xqg_qdrant.searching import Asking, Detectors, languages_of
@@ -41,8 +43,6 @@ if TYPE_CHECKING:
     from xqg_qdrant.loader.encoding import Encoding
     from xqg_qdrant.models.encoder import Encoder
     from xqg_qdrant.ray_data import RayCluster
-
-Record = TypeVar("Record")
 
 MANIFEST_SECONDS = 5.0
 """For so long a search trusts what it read of a name: a server need not be asked every time."""
@@ -85,12 +85,9 @@ class Client(Operations):
             self._engine = open_engine(
                 location, api_key=api_key, allow_insecure_api_key=allow_insecure_api_key
             )
-        self._chosen = encoder
-        self._threads = threads
-        self._encoders: dict[str, Encoder] = {}
+        self._encoders = Encoders(encoder, threads)
         self._detectors = Detectors()
         self._manifests: dict[str, tuple[float, str, CollectionManifest, float]] = {}
-        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -174,16 +171,16 @@ class Client(Operations):
             RayError: the Ray cluster cannot be reached.
         """
         with self._forgetting(collection):
-            encoder = self._ingest_encoder()
+            encoder = self._encoders.for_ingest()
             return ingest(
                 self._engine,
                 collection,
                 read_passages(passages)
                 if isinstance(passages, str | os.PathLike)
-                else _checked(passages, Passage, check_passage, "passage"),
+                else check_records(passages, Passage, check_passage, "passage"),
                 read_queries(queries)
                 if isinstance(queries, str | os.PathLike)
-                else _checked(queries, GeneratedQuery, check_query, "query"),
+                else check_records(queries, GeneratedQuery, check_query, "query"),
                 encoder=encoder,
                 encoding=None if ray is None or dry_run else self._encoding(encoder, ray),
                 layout=layout,
@@ -203,7 +200,7 @@ class Client(Operations):
 
     def default_alpha(self, layout: str = DEFAULT_LAYOUT, *, hybrid: bool = False) -> float:
         """What ingesting takes for alpha: the encoder's for the layout, or else the layout's."""
-        alphas = self._ingest_encoder().manifest.alphas
+        alphas = self._encoders.for_ingest().manifest.alphas
         return layout_named(layout).chosen_alpha(None, hybrid=hybrid, defaults=alphas)
 
     def search(
@@ -319,7 +316,7 @@ class Client(Operations):
                 weights=language_weights,
                 hybrid=hybrid,
             )
-            encoder = self._search_encoder(manifest, collection)
+            encoder = self._encoders.for_collection(manifest, collection)
             spoken = languages
             if asking.needs_language(manifest):
                 spoken = self._detectors.fill(texts, languages, manifest.languages)
@@ -423,61 +420,5 @@ class Client(Operations):
         from xqg_qdrant.ray_data import RayCluster, ray_encoding
 
         if not isinstance(ray, RayCluster):
-            ray = RayCluster(ray, threads=self._threads or 1)
+            ray = RayCluster(ray, threads=self._encoders.threads or 1)
         return ray_encoding(encoder, ray)
-
-    def _ingest_encoder(self) -> Encoder:
-        return self._encoder(DEFAULT_ENCODER if self._chosen is None else self._chosen)
-
-    def _search_encoder(self, manifest: CollectionManifest, collection: str) -> Encoder:
-        built_with = f"collection {collection!r} was built with encoder {manifest.encoder!r}"
-        try:
-            if self._chosen is None and not is_plain_name(manifest.encoder):
-                raise ModelError("no encoder is looked for at a path that a collection names")
-            encoder = self._encoder(manifest.encoder if self._chosen is None else self._chosen)
-        except ModelError as error:
-            if self._chosen is not None:
-                raise
-            raise ModelError(
-                f"{built_with}, which is not at hand: give its folder as encoder ({error})"
-            ) from None
-        if encoder.fingerprint != manifest.encoder_fingerprint:
-            raise CollectionMismatch(
-                f"{built_with} ({manifest.encoder_fingerprint[:12]}…), this is {encoder.name!r} "
-                f"({encoder.fingerprint[:12]}…): their vectors cannot be compared. Search with the "
-                "encoder that it was built with, or ingest into a new collection"
-            )
-        return encoder
-
-    def _encoder(self, chosen: str | os.PathLike[str] | Encoder) -> Encoder:
-        from xqg_qdrant.models.encoder import Encoder
-
-        if isinstance(chosen, Encoder):
-            return chosen
-        if not isinstance(chosen, str | os.PathLike):
-            raise InputError(f"encoder is a {type(chosen).__name__}: give a name or a folder")
-        key = os.fspath(chosen)
-        with self._lock:
-            if key not in self._encoders:
-                folder = key if isinstance(chosen, str) else Path(chosen)
-                self._encoders[key] = Encoder.load(folder, threads=self._threads)
-            return self._encoders[key]
-
-
-def _checked(
-    rows: Iterable[Record | Mapping[str, Any]],
-    kind: type[Record],
-    check: Callable[[Record], Record],
-    name: str,
-) -> Iterator[tuple[str, Record]]:
-    """Records of the user's, checked, each with where it stands."""
-    if not isinstance(rows, Iterable):
-        names = "queries" if name == "query" else f"{name}s"
-        raise InputError(f"{names}: a {type(rows).__name__}: give a file or a list of them")
-    for number, row in enumerate(rows, start=1):
-        where = f"{name} {number}"
-        try:
-            record = kind(**row) if isinstance(row, Mapping) else row
-            yield where, check(record)
-        except (InputError, TypeError) as error:
-            raise InputError(f"{where}: {error}") from None

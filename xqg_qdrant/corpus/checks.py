@@ -8,13 +8,15 @@ nested 130 deep makes an Edge shard unloadable; local mode takes NaN and fails l
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from xqg_qdrant.errors import InputError
 from xqg_qdrant.languages import normalize_language
 from xqg_qdrant.records import GeneratedQuery, Passage, Question
+
+Record = TypeVar("Record")
 
 MAX_TEXT_CHARS = 262_144
 """Longest passage text or title, in characters. A passage is what one vector can stand for."""
@@ -178,6 +180,35 @@ def _check_language(value: object) -> str:
     if not isinstance(value, str):
         raise InputError(f"lang must be a string, not {_kind(value)}")
     return normalize_language(value)
+
+
+def check_records(
+    rows: Iterable[Record | Mapping[str, Any]],
+    kind: type[Record],
+    check: Callable[[Record], Record],
+    name: str,
+) -> Iterator[tuple[str, Record]]:
+    """Yield records of the user's, checked, each with where it stands.
+
+    Args:
+        rows: records, or mappings with their fields.
+        kind: of record.
+        check: of one record.
+        name: what a message calls one.
+
+    Raises:
+        InputError: they are no list of such records, or one is wrong.
+    """
+    if not isinstance(rows, Iterable):
+        names = "queries" if name == "query" else f"{name}s"
+        raise InputError(f"{names}: a {type(rows).__name__}: give a file or a list of them")
+    for number, row in enumerate(rows, start=1):
+        where = f"{name} {number}"
+        try:
+            record = kind(**row) if isinstance(row, Mapping) else row
+            yield where, check(record)
+        except (InputError, TypeError) as error:
+            raise InputError(f"{where}: {error}") from None
 
 
 def _check_string(value: object, field: str) -> str:
