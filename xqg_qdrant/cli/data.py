@@ -13,9 +13,15 @@ from xqg_qdrant.corpus.fetching import fetch
 from xqg_qdrant.errors import InputError
 
 
-@click.group("data")
-def data() -> None:
-    """Data sets to measure on: licences, sources, and how to get them."""
+@click.group("data", invoke_without_command=True)
+@click.pass_context
+def data(ctx: click.Context) -> None:
+    """Data sets to measure on: licences, sources, and how to get them.
+
+    Without a command, lists them.
+    """
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(list_)
 
 
 def _named(ctx: click.Context, param: click.Parameter, value: str) -> DataSet:

@@ -15,7 +15,7 @@ from typing import Any
 from xqg_qdrant.corpus.catalogue import DataSet
 from xqg_qdrant.corpus.writing import replacing
 from xqg_qdrant.errors import InputError
-from xqg_qdrant.evaluation.comparison import Comparison
+from xqg_qdrant.evaluation.comparison import Comparison, PValues
 from xqg_qdrant.evaluation.experiments import Curve
 from xqg_qdrant.evaluation.measures import Row
 from xqg_qdrant.evaluation.page import render
@@ -30,6 +30,10 @@ _PACKAGES = (
     "numpy",
     "scipy",
 )
+_MEASURED = [each.name for each in fields(Row)]
+_TESTS = ("t_test", "randomization")
+_COMPARED = [each.name for each in fields(Comparison) if each.name not in _TESTS]
+_COMPARED += [f"{test}_{each.name}" for test in _TESTS for each in fields(PValues)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +105,8 @@ def write_report(folder: Path, report: Report) -> Path:
     page = folder / "report.html"
     files = {
         folder / "report.json": json.dumps(_as_json(report), ensure_ascii=False, indent=1) + "\n",
-        folder / "rows.csv": _csv([row.to_json() for row in report.rows], Row),
-        folder / "comparisons.csv": _csv([_flat(row) for row in report.comparisons], None),
+        folder / "rows.csv": _csv(_MEASURED, [row.to_json() for row in report.rows]),
+        folder / "comparisons.csv": _csv(_COMPARED, [_flat(row) for row in report.comparisons]),
         page: render(report),
     }
     for path, text in files.items():
@@ -149,17 +153,13 @@ def _as_json(report: Report) -> dict[str, Any]:
 def _flat(comparison: Comparison) -> dict[str, Any]:
     """A comparison with its p-values beside one another: ``t_test_holm`` and so on."""
     row = comparison.to_json()
-    for test in ("t_test", "randomization"):
+    for test in _TESTS:
         row.update({f"{test}_{name}": p for name, p in row.pop(test).items()})
     return row
 
 
-def _csv(rows: Sequence[Mapping[str, Any]], kind: type[Row] | None) -> str:
+def _csv(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
     """CSV with a header; values are written so that they are read back to the last digit."""
-    if kind is not None:
-        names = [each.name for each in fields(kind)]
-    else:
-        names = list(rows[0]) if rows else []
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
