@@ -133,7 +133,8 @@ class Case:
             fixes.append(("xqg delete", lambda: self._delete(again)))
         if found := re.search(r"(/\S+) is in the way", error):
             fixes.append(("moved away", lambda: self._move(Path(found[1]), again)))
-        if re.search(r"run the same( command)? again|ingest the same again", error):
+        # Where there is more to do, "again" is the end of it and no fix by itself.
+        if not fixes and re.search(r"run the same( command)? again|ingest the same again", error):
             fixes.append(("again", lambda: again))
         if not fixes:
             raise Fault(f"an error that names no fix: {error}")
@@ -165,10 +166,12 @@ def check_stopped(ended: Ended, number: signal.Signals) -> None:
 
 
 def _outside_the_work(ended: Ended, number: signal.Signals) -> bool:
-    """Whether it came when all was done but the telling: then signals do what they always do."""
-    if "Traceback" in ended.err or "Error:" in ended.err:
+    """Whether it came when all was done but the telling, or told: signals then do as always."""
+    if "Traceback" in ended.err:
         return False
-    return ended.code == -number or (number == signal.SIGINT and "Aborted!" in ended.err)
+    if ended.code == -number:
+        return True
+    return number == signal.SIGINT and "Aborted!" in ended.err and "Error:" not in ended.err
 
 
 def check_clear(ended: Ended) -> None:
