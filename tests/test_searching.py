@@ -124,7 +124,8 @@ def test_the_askers_own_queries_are_matched_and_no_others(client: Client, layout
         ("fused", {}, (1.02, 1.02)),
         ("tunable", {}, (1.02, 1.0)),
         ("tunable", {"alpha": 0.5, "weights": {"sw": 1, "de": 1}}, (3.5, 3.5)),
-        ("multivector", {}, (1.0, 1.0)),
+        ("multivector", {}, (2.0, 2.0)),
+        ("multivector", {"augmented": False}, (1.0, 1.0)),
     ],
 )
 def test_a_perfect_match_scores_as_much_as_what_is_summed(
