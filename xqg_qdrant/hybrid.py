@@ -28,6 +28,10 @@ DEPTH = 100
 DENSE_WEIGHT = 1_000.0
 """Of the dense side's evidence against squared standard deviations. Measured."""
 
+MAXSIM_PERFECT = 2.0
+"""Times the score of a perfect match that is taken for one where the best of a passage's texts
+counts: some text is near to any question in a language that an encoder muddles. Measured."""
+
 Ranking = Sequence[tuple[str, float]]
 """Point ids with their scores, best first."""
 

@@ -9,16 +9,13 @@ from dataclasses import dataclass
 from xqg_qdrant.collection import CollectionManifest
 from xqg_qdrant.errors import InputError
 from xqg_qdrant.fusion import Matrix, Vector, check_alpha, total_mass
+from xqg_qdrant.hybrid import MAXSIM_PERFECT
 from xqg_qdrant.languages import LanguageDetector, normalize_language
 from xqg_qdrant.layouts import LAYOUTS
 from xqg_qdrant.lexical import Lexical, SparseVector
 
 _LARGEST_WEIGHT = 1e6
 """Of one language's queries; vectors of far larger ones would leave float32."""
-
-_MAXSIM_PERFECT = 2.0
-"""Times the score of a perfect match, where the best of many texts counts: it is near to one for
-any question in a language that an encoder muddles. Measured, see ``docs/layouts.md``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +133,7 @@ class Asking:
         summed = mean_queries * (1.0 if self.weights is None else sum(self.weights.values()))
         summing = self.augmented and layout.sums(known) > 0
         if self.augmented and layout.multivectors and known:
-            return [_MAXSIM_PERFECT * float(vector @ vector) for vector in vectors]
+            return [MAXSIM_PERFECT * float(vector @ vector) for vector in vectors]
         masses = [
             total_mass(alpha, summed)
             if summing and (not layout.by_language or self.weights or language in known)

@@ -25,7 +25,7 @@ from xqg_qdrant.evaluation.lexical_side import LexicalSide
 from xqg_qdrant.evaluation.measures import JudgedRun
 from xqg_qdrant.evaluation.trials import EVERY_FOLD, EVERYONE, Addition, Trial
 from xqg_qdrant.fusion import Matrix, check_alpha, total_mass
-from xqg_qdrant.hybrid import DEPTH, Ranking, fuse_rankings
+from xqg_qdrant.hybrid import DEPTH, MAXSIM_PERFECT, Ranking, fuse_rankings
 from xqg_qdrant.lexical import LexicalSettings
 from xqg_qdrant.models.encoder import passage_text
 from xqg_qdrant.records import Progress, ScoredPassage
@@ -264,8 +264,10 @@ class Bench:
 
     def _mass(self, system: System, setting: Setting, fold: int, language: str) -> float:
         """What a vector weighs whose texts all say the same, as a search of a collection has it."""
-        if not system.source or system.maxsim:
+        if not system.source:
             return 1.0
+        if system.maxsim:
+            return MAXSIM_PERFECT
         wanted = [language] if system.languages is None else system.languages(language)
         mean, known = self._summed(system.source, fold, system.first)
         weight = float(len(known.intersection([*wanted, EVERYONE])))
