@@ -25,11 +25,7 @@ from xqg_qdrant.engine.filters import parse_filters
 from xqg_qdrant.engine.names import check_collection_name
 from xqg_qdrant.engine.points import ScoredPoint
 from xqg_qdrant.engine.storage import Storage
-from xqg_qdrant.errors import (
-    CollectionNotFound,
-    EngineError,
-    InputError,
-)
+from xqg_qdrant.errors import CollectionNotFound, EngineError, InputError
 from xqg_qdrant.layouts import DEFAULT_LAYOUT, layout_named
 from xqg_qdrant.lexical import SPARSE_VECTOR
 from xqg_qdrant.loader import IngestReport, Progress, ingest

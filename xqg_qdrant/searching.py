@@ -120,7 +120,8 @@ class Asking:
     ) -> list[float]:
         """The dense score of a perfect match of each question: a passage whose texts all ask it.
 
-        Where the best of a passage's texts counts (MaxSim), none can be trusted so much: twice it.
+        Where the best of a passage's texts counts, :data:`~xqg_qdrant.hybrid.MAXSIM_PERFECT` times
+        the question's score with itself.
 
         Args:
             manifest: of the collection.
@@ -129,11 +130,11 @@ class Asking:
             mean_queries: of the sums in the passages' vectors.
         """
         layout, known = manifest.layout_object, manifest.languages
+        if self.augmented and layout.multivectors and known:
+            return [MAXSIM_PERFECT * float(vector @ vector) for vector in vectors]
         alpha = manifest.alpha if self.alpha is None else self.alpha
         summed = mean_queries * (1.0 if self.weights is None else sum(self.weights.values()))
         summing = self.augmented and layout.sums(known) > 0
-        if self.augmented and layout.multivectors and known:
-            return [MAXSIM_PERFECT * float(vector @ vector) for vector in vectors]
         masses = [
             total_mass(alpha, summed)
             if summing and (not layout.by_language or self.weights or language in known)

@@ -199,7 +199,7 @@ class Bench:
                         lexical[setting.rest] = self._lexical_rankings(
                             system, fold, language, setting.rest, block, fused
                         )
-                    mass = self._mass(system, setting, fold, language)
+                    perfect = self._perfect(system, setting, fold, language)
                     for number, place in enumerate(block):
                         hits = self._best(scores[number], fused if system.hybrid else depth)
                         if system.hybrid:
@@ -208,7 +208,7 @@ class Bench:
                                 hits,
                                 lexical[setting.rest][number],
                                 depth,
-                                perfect=float(question @ question) * mass,
+                                perfect=float(question @ question) * perfect,
                             )
                         run[self.trial.asked[place].question.id] = self._named(hits)
         languages = {each.question.id: each.question.lang for each in self.trial.asked}
@@ -262,8 +262,8 @@ class Bench:
 
         return scored
 
-    def _mass(self, system: System, setting: Setting, fold: int, language: str) -> float:
-        """What a vector weighs whose texts all say the same, as a search of a collection has it."""
+    def _perfect(self, system: System, setting: Setting, fold: int, language: str) -> float:
+        """A perfect match's score over the question's with itself, as a search has it."""
         if not system.source:
             return 1.0
         if system.maxsim:
